@@ -1,0 +1,1 @@
+"""Airborne Optical Sectioning: from ZIP archives of single views to focal stacks."""
