@@ -1,0 +1,167 @@
+"""Networks: sizes, shortcuts, gradients, and what an output pixel can see."""
+
+import math
+
+import pytest
+import torch
+
+from unveil.errors import UnveilError
+from unveil.restore.networks import BASELINES, NETWORKS, REDNet, UNet, build, parameter_count, receptive_field, summary
+
+LEARNED_WITH_SHORTCUT = ["rednet", "unet", "nafnet"]
+SMALL = {
+    "rednet": {"layers": 4, "features": 8},
+    "unet": {"features": (8, 16)},
+    "nafnet": {"width": 4, "encoder": (1,), "middle": 1, "decoder": (1,)},
+    "autoencoder": {"features": (8, 16)},
+}
+
+
+@pytest.mark.parametrize(("channels", "parameters"), [(6, 742_664), (5, 742_087)])
+def test_rednet_has_the_published_number_of_parameters(channels, parameters):
+    assert parameter_count(REDNet(channels)) == parameters
+
+
+def test_rednet_skips_every_second_layer():
+    """With all other paths cut, each skip alone carries the input to the mirrored layer."""
+    model = REDNet(1, layers=5, features=1)
+    added = []
+    for module in model.decoder[:-1]:
+        torch.nn.init.zeros_(module.weight)
+        module.register_forward_hook(lambda m, inputs, output: added.append(float(inputs[0].detach().abs().sum())))
+    for module in model.encoder:
+        torch.nn.init.constant_(module.weight, 0.2)
+    model(torch.rand(1, 1, 8, 8))
+    from_encoder, *after = [value > 0 for value in added]
+    assert from_encoder
+    assert after == [True, False, True]
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *BASELINES])
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 5)])
+def test_any_image_size(name, size):
+    model = build(name, 3, **SMALL.get(name, {}))
+    assert model(torch.rand(2, 3, *size)).shape == (2, 1, *size)
+
+
+@pytest.mark.parametrize("name", LEARNED_WITH_SHORTCUT)
+def test_the_first_prediction_is_about_the_mean_of_the_channels(name):
+    torch.manual_seed(0)
+    x = torch.rand(1, 6, 64, 64)
+    difference = build(name, 6)(x) - x.mean(dim=1, keepdim=True)
+    assert 0 < difference.abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_learns(name):
+    """Two steps, because NAFNet's zero scales hold back their branch in the first."""
+    torch.manual_seed(0)
+    model = build(name, 3, **SMALL[name])
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = torch.rand(2, 3, 16, 16), torch.rand(2, 1, 16, 16)
+    for _ in range(2):
+        optimiser.zero_grad()
+        torch.nn.functional.mse_loss(model(x), y).backward()
+        optimiser.step()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_lowers_the_loss(name):
+    torch.manual_seed(0)
+    model = build(name, 3, **SMALL[name])
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    x = torch.rand(4, 3, 16, 16)
+    y = x[:, :1] * 0.5 + 0.2
+    losses = []
+    for _ in range(60):
+        optimiser.zero_grad()
+        losses.append(torch.nn.functional.mse_loss(model(x), y))
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_padding_does_not_change_images_that_fit():
+    torch.manual_seed(0)
+    model, x = UNet(2, features=(4, 8), unshuffle=2).eval(), torch.rand(1, 2, 32, 32)
+    assert model.multiple == 4
+    torch.testing.assert_close(model(x), model.restore(x))
+
+
+def test_the_autoencoder_sees_its_channel_only():
+    model = build("autoencoder", 3, channel=1, features=(4, 8))
+    x = torch.rand(1, 3, 8, 8, requires_grad=True)
+    model(x).sum().backward()
+    assert x.grad[:, [0, 2]].abs().sum() == 0
+    assert x.grad[:, 1].abs().sum() > 0
+
+
+def test_baselines_have_known_values():
+    x = torch.tensor([0.1, 0.5, 0.2, 0.8]).reshape(1, 4, 1, 1)
+    values = {name: round(float(build(name, 4)(x)), 4) for name in BASELINES}
+    assert values == {"channel": 0.1, "mean": 0.4, "median": 0.35, "maximum": 0.8, "minimum": 0.1, "flat": 0.2}
+    assert build("median", 3)(x[:, :3]).item() == pytest.approx(0.2)
+    assert build("channel", 4, channel=3)(x).item() == pytest.approx(0.8)
+
+
+def test_the_flat_baseline_treats_each_image_alone():
+    x = torch.stack([torch.full((2, 4, 4), 0.25), torch.full((2, 4, 4), 0.75)])
+    y = build("flat", 2)(x)
+    assert y.shape == (2, 1, 4, 4)
+    assert y[0].unique().tolist() == [0.25]
+    assert y[1].unique().tolist() == [0.75]
+
+
+def test_receptive_fields():
+    # REDNet: 3 for the first convolution, 2·2 for each of 10 + 10 at half size, 2 for the last transposed one.
+    assert receptive_field(REDNet(6, features=2)) == (85, 85)
+    assert receptive_field(REDNet(1, layers=2, features=2)) == (13, 13)
+    assert receptive_field(build("channel", 2)) == (1, 1)
+    assert receptive_field(build("nafnet", 2, **SMALL["nafnet"]), limit=64) == (math.inf, math.inf)
+    assert receptive_field(torch.nn.Conv2d(1, 1, (3, 7), padding=(1, 3)), in_channels=1) == (3, 7)
+
+
+def test_unshuffling_doubles_the_receptive_field():
+    plain, folded = (receptive_field(UNet(1, features=(2, 4), unshuffle=r)) for r in (1, 2))
+    assert folded == (2 * plain[0], 2 * plain[1])
+
+
+def test_receptive_field_leaves_the_model_alone():
+    model = REDNet(2, layers=2, features=2)
+    before = [p.clone() for p in model.parameters()]
+    receptive_field(model)
+    assert all(torch.equal(a, b) and a.dtype == torch.float32 for a, b in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *BASELINES])
+def test_summary_counts_every_parameter_once(name):
+    model = build(name, 3, **SMALL.get(name, {}))
+    table = summary(model, (16, 24))
+    assert table["parameters"].sum() == parameter_count(model)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_summary_of_rednet():
+    table = summary(REDNet(6), 64).set_index("layer")
+    assert len(table) == 23
+    assert table.loc["encoder.0", "output"] == (64, 32, 32)
+    assert table.loc["encoder.0", "parameters"] == 6 * 64 * 9 + 64
+    assert table.loc["encoder.0", "bytes"] == 64 * 32 * 32 * 4
+    assert table.loc["decoder.10", "output"] == (1, 64, 64)
+    assert table.loc["shortcut", "parameters"] == 7
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(UnveilError, match="choose one of rednet"):
+        build("resnet", 6)
+    with pytest.raises(UnveilError, match="no option depth: it knows out_channels, layers, features"):
+        build("rednet", 6, depth=3)
+    with pytest.raises(UnveilError, match="choose 0 to 5"):
+        build("channel", 6, channel=6)
+    with pytest.raises(UnveilError, match="at least one channel"):
+        build("unet", 0)
+    with pytest.raises(UnveilError, match="at least 2 layers"):
+        build("rednet", 6, layers=1)
+    with pytest.raises(UnveilError, match=r"\(B, 6, H, W\) but got \(1, 5, 8, 8\)"):
+        build("mean", 6)(torch.rand(1, 5, 8, 8))
