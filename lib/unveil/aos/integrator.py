@@ -1,0 +1,515 @@
+"""Integral images: views registered on a focal plane and averaged, as a lens as wide as the flight would do it.
+
+For each pixel centre of the target camera a ray is cut with the plane z = −h, the point is projected into every view,
+sampled there bilinearly (edge pixels clamped) and averaged over the views whose picture holds it. This is the reference
+renderer's arithmetic (JKU Linz, Airborne Optical Sectioning), written down in ``docs/design.md``.
+
+Three ways lead to the same numbers: straight-down rigs shift rows; other rigs use one homography per view and plane;
+tensors on a GPU, of float64 or with gradients go through ``torch.nn.functional.grid_sample``. The first two are
+compiled by Numba for NumPy arrays and plain CPU tensors; rows are shared out to ordinary threads that release the
+interpreter lock, so calls from several threads or processes never disturb each other.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from unveil.aos.camera import Cameras
+from unveil.errors import UnveilError
+
+try:
+    import numba
+except ImportError:
+    numba = None
+
+if TYPE_CHECKING:
+    import torch
+
+Array: TypeAlias = "np.ndarray | torch.Tensor"
+
+HEIGHTS = (0.2, 0.6, 1.0, 1.4, 1.8)
+"""Focal heights of the course's stacks, metres above ground."""
+
+
+class Integral(NamedTuple):
+    """Integral images (P, H, W), float32 in the views' gray levels, and the number of views behind each pixel, int32.
+
+    Where no view sees a pixel's point, coverage and image are 0.
+    """
+
+    image: Array
+    coverage: Array
+
+
+class Registration(NamedTuple):
+    """Views seen from the target through each plane (P, V, H, W), float32, 0 where ``inside`` (bool) is false."""
+
+    registered: Array
+    inside: Array
+
+
+def integrate(
+    views: Array,
+    cameras: Cameras,
+    heights: float | Sequence[float] | Array,
+    target: Cameras | int | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    threads: int | None = None,
+) -> Integral:
+    """Integrate views on focal planes.
+
+    Args:
+        views: (V, H, W) gray levels, uint8 or float, NumPy or torch.
+        cameras: the V views' cameras.
+        heights: metres above ground (plane z = −h): one, P of them, or a height map per pixel (P, H, W) or (H, W).
+        target: the camera from which the integral is seen, or the index of a view; the middle view by default.
+        size: (H, W) of the integral; the views' by default.
+        threads: CPU threads; by default as many as torch uses, or one per core where torch is not loaded.
+
+    Returns:
+        The integrals: NumPy for NumPy; torch for torch, on the views' device, differentiable in views and heights.
+        Float64 tensors stay float64.
+
+    Raises:
+        UnveilError: shapes that do not fit, values that are not finite, planes that the target cannot see.
+    """
+    scene = _Scene(views, cameras, heights, target, size)
+    if scene.needs_torch(views):
+        return _integrate_torch(views, scene)
+    if scene.is_map:
+        registered, inside = register(views, cameras, heights, target, size=size, threads=threads)
+        count = inside.sum(1)
+        return Integral(registered.sum(1) / count.clip(1), count.astype(np.int32) if _is_numpy(count) else count.int())
+    array, back = _as_array(views)
+    image = np.empty((len(scene.heights), *scene.size), np.float32)
+    coverage = np.empty(image.shape, np.int32)
+    if scene.is_shift:
+        _share_rows(_shift_rows, scene.size[0], threads, array, scene.shifts(), image, coverage)
+    else:
+        _share_rows(_plane_rows, scene.size[0], threads, array, *scene.homographies(), image, coverage)
+    return Integral(back(image), back(coverage))
+
+
+def register(
+    views: Array,
+    cameras: Cameras,
+    heights: float | Sequence[float] | Array,
+    target: Cameras | int | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    threads: int | None = None,
+) -> Registration:
+    """Look at each view from the target camera through each focal plane; arguments and errors as in `integrate`.
+
+    The integral is the mean of the registered views over those inside. P·V·H·W floats are returned: 58 MB for five
+    planes of the course rig.
+    """
+    scene = _Scene(views, cameras, heights, target, size)
+    if scene.needs_torch(views):
+        pairs = [_sample_torch(views, scene, plane) for plane in range(len(scene.heights))]
+        import torch
+
+        return Registration(*(torch.stack(part) for part in zip(*pairs, strict=True)))
+    array, back = _as_array(views)
+    registered = np.empty((len(scene.heights), len(array), *scene.size), np.float32)
+    inside = np.empty(registered.shape, np.bool_)
+    maps = np.ascontiguousarray(np.broadcast_to(scene.height_maps(), (len(scene.heights), *scene.size)))
+    _share_rows(_register_rows, scene.size[0], threads, array, *scene.rays(), maps, registered, inside)
+    return Registration(back(registered), back(inside))
+
+
+def statistics(registered: Array, inside: Array) -> dict[str, Array]:
+    """Statistics over the views behind each pixel.
+
+    Args:
+        registered: (P, V, H, W) from `register`.
+        inside: (P, V, H, W) bool.
+
+    Returns:
+        mean, median (of an even number: between the middle two), max, min and std (population), each (P, H, W)
+        float32, 0 where no view looks.
+    """
+    if not _is_numpy(registered):
+        return _statistics_torch(registered, inside)
+    import torch
+
+    found = _statistics_torch(torch.from_numpy(registered), torch.from_numpy(inside))
+    return {name: value.numpy() for name, value in found.items()}
+
+
+class _Scene:
+    """Checked geometry of one call: cameras, target, heights, sizes, and what follows from them in float64."""
+
+    def __init__(self, views, cameras, heights, target, size) -> None:
+        if getattr(views, "ndim", None) != 3 or 0 in views.shape:
+            shape = tuple(getattr(views, "shape", ())) or type(views).__name__
+            raise UnveilError(f"views must be an array or a tensor of shape (V, H, W), not {shape}")
+        if len(cameras) != len(views):
+            raise UnveilError(f"{len(views)} views need as many cameras, there are {len(cameras)}")
+        if not _is_finite(views):
+            raise UnveilError("the views hold values that are not finite (NaN or infinite): mend or drop those views")
+        if target is None:
+            target = len(cameras) // 2
+        if not isinstance(target, Cameras):
+            if not -len(cameras) <= target < len(cameras):
+                raise UnveilError(f"target view {target} is not among the {len(cameras)} views")
+            target = cameras.target(int(target))
+        if len(target) != 1:
+            raise UnveilError(f"the target must be one camera, not {len(target)}")
+        self.cameras, self.target = cameras, target
+        self.view_size = tuple(views.shape[1:])
+        self.size = self.view_size if size is None else tuple(int(n) for n in size)
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise UnveilError(f"the size of an integral is (height, width) in pixels, not {size}")
+        self.heights = self._checked_heights(heights)
+        self.is_map = self.heights.ndim == 3
+        if not self.is_map:
+            self._check_seen()
+
+    def _checked_heights(self, heights):
+        if not hasattr(heights, "detach"):
+            heights = np.asarray(heights, dtype=np.float64)
+        if heights.ndim < 3:
+            is_map = heights.ndim == 2
+            heights = heights[None] if is_map else heights.reshape(-1)
+        if heights.ndim not in (1, 3) or 0 in heights.shape or heights.shape[1:] not in ((), self.size):
+            shape = tuple(heights.shape)
+            raise UnveilError(f"heights must be one number, P numbers or maps (P, {self.size}), not of shape {shape}")
+        if not _is_finite(heights):
+            raise UnveilError("focal heights must be finite numbers of metres above ground")
+        return heights
+
+    def _check_seen(self) -> None:
+        heights = self.heights.detach().cpu().numpy() if hasattr(self.heights, "detach") else self.heights
+        rows, columns = self.size
+        corners = np.array([(x, y, 1.0) for x in (0.5, columns - 0.5) for y in (0.5, rows - 0.5)])
+        slope = corners @ self._ray_matrix()[2]
+        z = self.target.centers[0, 2]
+        for height in heights:
+            if not ((-height - z) * slope > 0).any():
+                raise UnveilError(
+                    f"the target camera, {-z:g} m above ground, cannot see the plane at {height:g} m: "
+                    "focal heights are metres above ground and lie below the camera"
+                )
+
+    def needs_torch(self, views) -> bool:
+        """Whether compiled code cannot serve: other devices, gradients, double precision, or no Numba."""
+        tensors = [array for array in (views, self.heights) if not _is_numpy(array)]
+        special = any(t.device.type != "cpu" or t.requires_grad or str(t.dtype) == "torch.float64" for t in tensors)
+        return numba is None or special
+
+    @property
+    def is_shift(self) -> bool:
+        together = Cameras(
+            np.concatenate([self.cameras.extrinsics, self.target.extrinsics]),
+            np.concatenate([self.cameras.fov, self.target.fov]),
+        )
+        return self.size == self.view_size and together.is_nadir
+
+    def plane_heights(self) -> np.ndarray:
+        return np.asarray(self.heights, dtype=np.float64)
+
+    def height_maps(self) -> np.ndarray:
+        heights = self.plane_heights()
+        return heights if self.is_map else heights[:, None, None]
+
+    def shifts(self) -> np.ndarray:
+        """(P, V) pixels from a target column to the view's: f·(x_i − x_v)/distance; NaN where the plane lies behind."""
+        distance = -self.plane_heights() - self.target.centers[0, 2]
+        offset = self.cameras.translation[:, 0] - self.target.translation[0, 0]
+        focal = self.size[0] / (2 * math.tan(math.radians(self.target.fov[0]) / 2))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(distance > 0, 1 / distance, np.nan)[:, None] * offset * focal
+
+    def _ray_matrix(self) -> np.ndarray:
+        """(3, 3): pixel position (x, y, 1), outer edges at 0 and W, to the ray's direction in the world."""
+        rows, columns = self.size
+        half = math.tan(math.radians(self.target.fov[0]) / 2)
+        pixel = 2 * half / rows
+        rays = np.array([[pixel, 0, -half * columns / rows], [0, pixel, -half], [0, 0, 1.0]])
+        return self.target.rotation[0].T @ rays
+
+    def _view_matrices(self) -> np.ndarray:
+        """(V, 3, 3): camera coordinates to sampling position times depth, in the views' pixel indices."""
+        rows, columns = self.view_size
+        focal = rows / (2 * np.tan(np.radians(self.cameras.fov) / 2))
+        matrices = np.zeros((len(self.cameras), 3, 3))
+        matrices[:, 0, 0] = matrices[:, 1, 1] = focal
+        matrices[:, 0, 2] = columns / 2 - 0.5
+        matrices[:, 1, 2] = rows / 2 - 0.5
+        matrices[:, 2, 2] = 1
+        return matrices
+
+    def rays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """Origins (V, 3), direction matrices (V, 3, 3), the direction's z (3,), and the target's z.
+
+        At the height h of pixel (x, y) a view samples at q_x/q_z, q_y/q_z with q = origin + λ·directions·(x, y, 1),
+        λ = (−h − z) / slope·(x, y, 1).
+        """
+        center = self.target.centers[0]
+        views = self._view_matrices()
+        rays = self._ray_matrix()
+        origins = np.einsum("vij,vj->vi", views, self.cameras.rotation @ center + self.cameras.translation)
+        return origins, views @ self.cameras.rotation @ rays, rays[2].copy(), float(center[2])
+
+    def homographies(self) -> tuple[np.ndarray, np.ndarray]:
+        """(P, V, 3, 3) pixel (x, y, 1) to the sampling position q, signed so that q_z > 0 before a view,
+
+        and (P, 3) the plane's side: its product with (x, y, 1) is positive where the target's ray meets the plane.
+        """
+        origins, directions, slope, z = self.rays()
+        distance = -self.plane_heights() - z
+        sign = np.sign(distance)
+        maps = origins[None, :, :, None] * slope + distance[:, None, None, None] * directions
+        return sign[:, None, None, None] * maps, sign[:, None] * slope
+
+
+def _is_numpy(array) -> bool:
+    return isinstance(array, np.ndarray)
+
+
+def _is_finite(array) -> bool:
+    if _is_numpy(array):
+        return array.dtype.kind in "iub" or bool(np.isfinite(array).all())
+    return not array.dtype.is_floating_point or bool(array.isfinite().all())
+
+
+def _as_array(views: Array) -> tuple[np.ndarray, Callable[[np.ndarray], Array]]:
+    """The views as C-contiguous uint8 or float32, and the way back to their kind."""
+    back = np.asarray
+    if not _is_numpy(views):
+        import torch
+
+        back = torch.from_numpy
+        views = views.float().numpy() if views.dtype.is_floating_point else views.numpy()
+    return np.ascontiguousarray(views, dtype=None if views.dtype == np.uint8 else np.float32), back
+
+
+def _threads() -> int:
+    # A torch that was told to keep to one thread, as in a DataLoader's worker, speaks for the whole process.
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else os.cpu_count() or 1
+
+
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def _share_rows(kernel: Callable, rows: int, threads: int | None, *arguments) -> None:
+    """Run ``kernel(first_row, end_row, *arguments)`` over all rows on so many threads."""
+    threads = max(1, min(threads or _threads(), rows))
+    edges = np.linspace(0, rows, threads + 1).astype(int).tolist()
+    if threads > 1:
+        # A forked child must not wait for its parent's threads: hence one pool per process.
+        key = (os.getpid(), threads)
+        if key not in _pools:
+            _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="unveil-integrator")
+        jobs = [_pools[key].submit(kernel, *edges[i : i + 2], *arguments) for i in range(1, threads)]
+    kernel(edges[0], edges[1], *arguments)
+    if threads > 1:
+        for job in jobs:
+            job.result()
+
+
+def _compiled(function: Callable) -> Callable:
+    if numba is None:
+        return function
+    try:
+        return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})(function)
+    except RuntimeError:
+        # No folder to keep compiled code in: compile anew in each process.
+        return numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})(function)
+
+
+@_compiled
+def _shift_rows(first, end, views, shifts, image, coverage):
+    planes, count = shifts.shape
+    columns = views.shape[2]
+    covered = np.zeros((planes, columns), np.int32)
+    weight = np.zeros((planes, columns), np.float32)
+    for p in range(planes):
+        for v in range(count):
+            shift = shifts[p, v]
+            if np.isfinite(shift):
+                start = max(0, math.ceil(-0.5 - shift))
+                stop = min(columns, math.floor(columns - 0.5 - shift) + 1)
+                for c in range(start, stop):
+                    covered[p, c] += 1
+        for c in range(columns):
+            if covered[p, c]:
+                weight[p, c] = np.float32(1) / np.float32(covered[p, c])
+    for r in range(first, end):
+        for p in range(planes):
+            total = image[p, r]
+            total[:] = 0
+            for v in range(count):
+                shift = shifts[p, v]
+                if not np.isfinite(shift) or abs(shift) > columns:
+                    continue
+                row = views[v, r]
+                whole = math.floor(shift)
+                right = np.float32(shift - whole)
+                left = np.float32(1) - right
+                start = max(0, -whole)
+                stop = min(columns, columns - 1 - whole)
+                shifted = row[start + whole : stop + whole + 1]
+                span = total[start:stop]
+                for c in range(len(span)):
+                    span[c] += left * np.float32(shifted[c]) + right * np.float32(shifted[c + 1])
+                if right >= 0.5 and 0 <= -1 - whole < columns:
+                    total[-1 - whole] += np.float32(row[0])
+                if right <= 0.5 and 0 <= columns - 1 - whole < columns:
+                    total[columns - 1 - whole] += np.float32(row[columns - 1])
+            for c in range(columns):
+                total[c] *= weight[p, c]
+                coverage[p, r, c] = covered[p, c]
+
+
+@_compiled
+def _bilinear(view, x, y):
+    """The view at (x, y) in pixel indices, edge pixels clamped."""
+    rows, columns = view.shape
+    x = min(max(x, 0.0), columns - 1.0)
+    y = min(max(y, 0.0), rows - 1.0)
+    c0 = int(x)
+    r0 = int(y)
+    c1 = min(c0 + 1, columns - 1)
+    r1 = min(r0 + 1, rows - 1)
+    fx = np.float32(x - c0)
+    fy = np.float32(y - r0)
+    top = np.float32(view[r0, c0]) + fx * (np.float32(view[r0, c1]) - np.float32(view[r0, c0]))
+    bottom = np.float32(view[r1, c0]) + fx * (np.float32(view[r1, c1]) - np.float32(view[r1, c0]))
+    return top + fy * (bottom - top)
+
+
+@_compiled
+def _plane_rows(first, end, views, maps, sides, image, coverage):
+    planes, count = maps.shape[:2]
+    rows, columns = views.shape[1:]
+    width = image.shape[2]
+    for r in range(first, end):
+        y = r + 0.5
+        for p in range(planes):
+            total = image[p, r]
+            covered = coverage[p, r]
+            total[:] = 0
+            covered[:] = 0
+            side = sides[p]
+            for v in range(count):
+                m = maps[p, v]
+                view = views[v]
+                bx = m[0, 1] * y + m[0, 2]
+                by = m[1, 1] * y + m[1, 2]
+                bz = m[2, 1] * y + m[2, 2]
+                bs = side[1] * y + side[2]
+                for c in range(width):
+                    x = c + 0.5
+                    qz = m[2, 0] * x + bz
+                    if qz > 0 and side[0] * x + bs > 0:
+                        inverse = 1 / qz
+                        sx = (m[0, 0] * x + bx) * inverse
+                        sy = (m[1, 0] * x + by) * inverse
+                        if -0.5 <= sx <= columns - 0.5 and -0.5 <= sy <= rows - 0.5:
+                            total[c] += _bilinear(view, sx, sy)
+                            covered[c] += 1
+            for c in range(width):
+                if covered[c]:
+                    total[c] /= np.float32(covered[c])
+
+
+@_compiled
+def _register_rows(first, end, views, origins, directions, slope, z, heights, registered, inside):
+    planes, count, _, width = registered.shape
+    rows, columns = views.shape[1:]
+    for p in range(planes):
+        for v in range(count):
+            o = origins[v]
+            d = directions[v]
+            for r in range(first, end):
+                y = r + 0.5
+                for c in range(width):
+                    x = c + 0.5
+                    along = (-heights[p, r, c] - z) / (slope[0] * x + slope[1] * y + slope[2])
+                    value = np.float32(0)
+                    hit = False
+                    if along > 0:
+                        qz = o[2] + along * (d[2, 0] * x + d[2, 1] * y + d[2, 2])
+                        if qz > 0:
+                            sx = (o[0] + along * (d[0, 0] * x + d[0, 1] * y + d[0, 2])) / qz
+                            sy = (o[1] + along * (d[1, 0] * x + d[1, 1] * y + d[1, 2])) / qz
+                            if -0.5 <= sx <= columns - 0.5 and -0.5 <= sy <= rows - 0.5:
+                                value = _bilinear(views[v], sx, sy)
+                                hit = True
+                    registered[p, v, r, c] = value
+                    inside[p, v, r, c] = hit
+
+
+def _sample_torch(views: Array, scene: _Scene, plane: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """One plane's registered views (V, H, W) and their inside mask, by ``grid_sample``."""
+    import torch
+
+    views = torch.as_tensor(views)
+    views = views if views.dtype == torch.float64 else views.float()
+    # Apple's GPUs know no float64: there the geometry is done on the CPU.
+    device = torch.device("cpu") if views.device.type == "mps" else views.device
+    origins, directions, slope, z = scene.rays()
+    origins, directions, slope = (torch.from_numpy(a).to(device) for a in (origins, directions, slope))
+    height = torch.as_tensor(scene.heights[plane]).to(device, torch.float64)
+    rows, columns = scene.size
+    x = torch.arange(columns, dtype=torch.float64, device=device) + 0.5
+    y = torch.arange(rows, dtype=torch.float64, device=device)[:, None] + 0.5
+    along = (-height - z) / (slope[0] * x + slope[1] * y + slope[2])
+    d = directions[..., None, None]
+    q = origins[..., None, None] + along * (d[:, :, 0] * x + d[:, :, 1] * y + d[:, :, 2])
+    rows, columns = scene.view_size
+    depth = q[:, 2]
+    before = (along > 0) & (depth > 0)
+    depth = torch.where(before, depth, 1.0)
+    u = (q[:, 0] / depth + 0.5) / columns
+    v = (q[:, 1] / depth + 0.5) / rows
+    inside = (before & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)).to(views.device)
+    grid = torch.stack([2 * u - 1, 2 * v - 1], dim=-1).to(views.dtype).to(views.device)
+    grid = grid.where(inside[..., None], 0.0)
+    sampled = torch.nn.functional.grid_sample(
+        views[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False
+    )[:, 0]
+    return sampled.where(inside, 0.0), inside
+
+
+def _integrate_torch(views: Array, scene: _Scene) -> Integral:
+    import torch
+
+    images, coverages = [], []
+    for plane in range(len(scene.heights)):
+        sampled, inside = _sample_torch(views, scene, plane)
+        coverage = inside.sum(0, dtype=torch.int32)
+        images.append(sampled.sum(0) / coverage.clamp(min=1))
+        coverages.append(coverage)
+    image, coverage = torch.stack(images), torch.stack(coverages)
+    return Integral(image.numpy(), coverage.numpy()) if _is_numpy(views) else Integral(image, coverage)
+
+
+def _statistics_torch(registered: torch.Tensor, inside: torch.Tensor) -> dict[str, torch.Tensor]:
+    count = inside.sum(1)
+    some = count > 0
+    divisor = count.clamp(min=1)
+    mean = registered.where(inside, 0.0).sum(1) / divisor
+    variance = (registered - mean[:, None]).square().where(inside, 0.0).sum(1) / divisor
+    ordered = registered.where(inside, float("inf")).sort(1).values
+    lower = ordered.gather(1, ((divisor - 1) // 2)[:, None])[:, 0]
+    upper = ordered.gather(1, (divisor // 2)[:, None])[:, 0]
+    found = {
+        "mean": mean,
+        "median": (lower + upper) / 2,
+        "max": registered.where(inside, float("-inf")).amax(1),
+        "min": ordered[:, 0],
+        "std": variance.sqrt(),
+    }
+    return {name: value.where(some, 0.0) for name, value in found.items()}
