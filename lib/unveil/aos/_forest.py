@@ -1,0 +1,425 @@
+"""The trees of the built-in forest, and how the eleven cameras see them.
+
+Trees are grown by recursive branching (the scheme of proctree.js: a trunk with whorls of side branches, each forking
+in two, a leafy twig at every end), all trees of a run at once. They become flat quadrilaterals, textured for twigs
+and plain for wood, which are drawn into every view with a depth buffer.
+
+Frame of this module: metres, x along the flight = image columns, y = image rows, **z up** from the ground. A camera at
+x = X sees the point (x, y, z) at column ``CENTER + d (x - X)`` and row ``CENTER + d y`` with the disparity
+``d = FOCAL / (ALTITUDE - z)`` in pixels per metre, which is linear over the image of a plane and so serves as depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+# ---- the rig -------------------------------------------------------------------------------------------------------
+SIZE = 512  # pixels, both ways
+ALTITUDE = 35.0  # m above the ground
+FOCAL = SIZE / 2 / np.tan(np.radians(25.0))  # pixels; field of view 50 degrees
+CENTER = (SIZE - 1) / 2  # pixels, the principal point where pixel centres lie at whole numbers
+CAMERAS_X = np.arange(5.0, -6.0, -1.0)  # m along the flight, views 0 … 10
+# ---- where trees stand ---------------------------------------------------------------------------------------------
+PLOT = 2 * (100 / 2.1 - 1)  # m, side of the square of one hectare that is planted
+REACH = (27.0, 22.0)  # m from the centre in x and y: trees beyond are in no view
+MAX_DENSITY = 300  # trees per hectare
+# ---- how a tree grows (lengths in units of UNIT) -------------------------------------------------------------------
+UNIT = 3.0  # m
+TRUNK = 1.13  # height of the first whorl
+STEPS = 5  # whorl steps of the trunk
+TWIST = 8.0  # turns of the whorls over the trunk
+KINK = 0.093  # sideways step of the trunk per whorl
+LENGTH_FACTOR, LENGTH_POWER = 0.65, 0.75  # child length = factor * length ** power
+CLUMP = (0.40, 0.05)  # straightness of a fork: first + second * r
+BRANCH_FACTOR = 2.45  # how far the second child is mirrored away from the first
+RADIUS, RADIUS_FALLOFF = 0.139, 0.70  # trunk at the first whorl; factor per fork (and inverse at the ground)
+TWIG = 0.198  # half side of a twig's quad
+WOBBLE = 0.05  # a parameter of half the trees is multiplied by 1 ± this
+FACETED = 0.11  # m: wood of a larger radius is drawn as a hexagonal tube, thinner wood as one ribbon
+# ---- twig textures (lengths as fractions of the quad's side) -------------------------------------------------------
+TEXTURE = 96  # texels, both ways
+TEXTURES = 4  # different ones per run, each also mirrored
+LEAFLET_ANGLE = (35.0, 75.0)  # degrees from the stem
+STEM = 0.012  # half-width
+# ---- gray levels ---------------------------------------------------------------------------------------------------
+GRAY_PER_KELVIN = 255 / 45
+BLACK_KELVIN = 285.0  # K, gray level 0
+SKY, SUN = 5.0, 51.2  # K: heating of a surface by the sky, by the sun at right angles and albedo 1
+TONE, SPREAD = 0.25, 0.15  # relative variation of leaf albedo: within a twig's texture, between twigs
+TRUNK_ALBEDO = 0.18
+_CLEAR = -128  # texel that hides nothing
+
+
+@dataclass(frozen=True)
+class Light:
+    """Where the sun stands and how much ambient light there is.
+
+    ambient: 0…1; azimuth, compass: degrees from the zenith, and around it.
+    """
+
+    ambient: float
+    azimuth: float
+    compass: float
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Unit vector (3,) towards the sun."""
+        a, k = np.radians(self.azimuth), np.radians(self.compass)
+        return np.array([np.sin(a) * np.cos(k), np.sin(a) * np.sin(k), np.cos(a)])
+
+    def gray(self, kelvin, albedo, cosine):
+        """Unclipped gray level of a surface at a temperature in K; `cosine` between its normal and the sun."""
+        heating = (1 - albedo * self.ambient / 2) * (SKY + SUN * albedo * cosine)
+        return GRAY_PER_KELVIN * (kelvin - BLACK_KELVIN + heating)
+
+
+@dataclass(frozen=True)
+class Species:
+    """What the trees of one run have in common; lengths in units of UNIT, leaflets as fractions of a twig's quad."""
+
+    length: float = 0.87
+    taper: float = 0.73
+    climb: float = 0.41
+    grow: float = 0.12
+    trunk: float = 1.0
+    levels: int = 5
+    leaflet_length: float = 0.224
+    leaflet_width: float = 0.031
+    leaflets: int = 14
+    leaf_albedo: float = 0.14
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Species:
+        """A random species: one in five branches once more and has narrower leaflets."""
+        fine = rng.random() < 0.2
+        return cls(
+            length=rng.uniform(0.75, 0.95),
+            taper=rng.uniform(0.70, 0.80),
+            climb=rng.uniform(0.36, 0.50),
+            grow=rng.uniform(0.10, 0.35),
+            trunk=rng.uniform(0.85, 1.15),
+            levels=6 if fine else 5,
+            leaflet_length=rng.uniform(0.18, 0.25),
+            leaflet_width=rng.uniform(0.027, 0.045) * (0.75 if fine else 1.0),
+            leaflets=int(rng.integers(10, 16)),
+            leaf_albedo=rng.uniform(0.10, 0.18),
+        )
+
+
+def project(points: np.ndarray) -> np.ndarray:
+    """(…, 3) metres → (…, 3) float32: column seen from X = 0, row, disparity in pixels per metre."""
+    d = FOCAL / (ALTITUDE - points[..., 2])
+    return np.stack([CENTER + d * points[..., 0], CENTER + d * points[..., 1], d], -1).astype(np.float32)
+
+
+def plant(rng: np.random.Generator, density: int) -> np.ndarray:
+    """Places (n, 2) in metres of those of `density` trees per hectare that a view can show, one per cell of a grid."""
+    side = int(np.ceil(np.sqrt(density)))
+    cells = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)
+    places = ((cells + rng.random(cells.shape)) / max(side, 1) - 0.5) * PLOT
+    places = rng.permutation(places)[:density]
+    return places[(np.abs(places) < REACH).all(1)]
+
+
+def _unit(v: np.ndarray) -> np.ndarray:
+    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
+
+
+def _fork(rng: np.random.Generator, direction: np.ndarray, lift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit directions of the two children of branches pointing along `direction` (n, 3); `lift` (n,) bends them up."""
+    r = np.abs(np.cos(rng.uniform(0, 2 * np.pi, (len(direction), 1))))
+    normal = np.cross(direction, direction[:, [2, 0, 1]])
+    tangent = np.cross(direction, normal)
+    aside = np.where(r > 0.5, -1, 1) * (r * normal + (1 - r) * tangent)
+    clump = CLUMP[0] + CLUMP[1] * r
+    first = _unit(aside * (1 - clump) + direction * clump)
+    across = first - direction * (first * direction).sum(1, keepdims=True)
+    second = first - BRANCH_FACTOR * (across * first).sum(1, keepdims=True) * across
+    first, second = np.where(r > 0.5, second, first), np.where(r > 0.5, first, second)
+    up = np.zeros_like(direction)
+    up[:, 2] = lift
+    return _unit(first + up), _unit(second + up)
+
+
+def grow(rng: np.random.Generator, places: np.ndarray, species: Species) -> tuple[np.ndarray, np.ndarray]:
+    """Grows one tree at each of `places` (n, 2).
+
+    Returns the wood (m, 8): both ends in metres, both radii in metres; and the twigs (k, 4, 3): corners in metres,
+    the twig's stem running from the middle of side 0–1 to the middle of side 3–2.
+    """
+    n = len(places)
+
+    def wobble(value: float) -> np.ndarray:
+        return value * np.where(rng.random(n) < 0.5, rng.uniform(1 - WOBBLE, 1 + WOBBLE, n), 1.0)
+
+    length, taper, climb, lift = (wobble(v) for v in (species.length, species.taper, species.climb, species.grow))
+    height, radius, twist = wobble(TRUNK * species.trunk), wobble(RADIUS), wobble(TWIST)
+    turn = rng.uniform(0, 2 * np.pi, n)
+    tree = np.arange(n)
+    wood, twigs = [], []
+
+    def place(points: np.ndarray, which: np.ndarray) -> np.ndarray:
+        c, s = np.cos(turn[which]), np.sin(turn[which])
+        shape = (-1,) + (1,) * (points.ndim - 2)
+        c, s = c.reshape(shape), s.reshape(shape)
+        x, y, z = np.moveaxis(points, -1, 0) * UNIT
+        px, py = places[which].T
+        return np.stack([c * x - s * y + px.reshape(shape), s * x + c * y + py.reshape(shape), z], -1)
+
+    def add_wood(tail, head, tail_radius, head_radius, which):
+        radii = np.stack([tail_radius, head_radius], -1) * UNIT
+        wood.append(np.concatenate([place(tail, which), place(head, which), radii], -1))
+
+    head = np.zeros((n, 3))
+    head[:, 2] = height
+    add_wood(np.zeros((n, 3)), head, radius / RADIUS_FALLOFF, radius, tree)
+    fronts = []  # (level, head, direction, length, radius, tree) of branches that have still to fork
+    axis = np.tile([0.0, 0.0, 1.0], (n, 1))
+    for step in range(STEPS, 0, -1):
+        r = np.abs(np.cos(rng.uniform(0, 2 * np.pi, n)))
+        angle = 2 * np.pi * twist * step / STEPS
+        side = _unit(np.stack([np.sin(angle), np.cos(angle), r], -1))
+        side = _unit(side + np.outer(lift, [0, 0, 1]))
+        end = head + side * length[:, None]
+        add_wood(head, end, radius * 0.85, radius * RADIUS_FALLOFF, tree)
+        side_length = LENGTH_FACTOR * length**LENGTH_POWER
+        fronts.append((species.levels - 1, end, side, side_length, radius * RADIUS_FALLOFF, tree))
+        kink = (r - 0.5) * 2 * KINK
+        above = head + np.stack([kink, kink, climb], -1)
+        add_wood(head, above, radius, radius * taper, tree)
+        axis = _unit(above - head)
+        head, radius, length = above, radius * taper, length * taper
+    fronts.append((species.levels, head, axis, length, radius, tree))
+
+    for level in range(species.levels, -1, -1):
+        now = [f for f in fronts if f[0] == level]
+        fronts = [f for f in fronts if f[0] != level]
+        head, direction, length, radius, which = (np.concatenate([f[k] for f in now]) for k in range(1, 6))
+        pair = _fork(rng, direction, lift[which] * (level / species.levels) ** 2)
+        heads = [head + d * length[:, None] for d in pair]
+        child_length = LENGTH_FACTOR * length**LENGTH_POWER
+        thin = radius * RADIUS_FALLOFF
+        for d, end in zip(pair, heads, strict=True):
+            add_wood(head, end, radius * 0.85, thin if level else thin * 0.3, which)
+            if level:
+                fronts.append((level - 1, end, d, child_length, thin, which))
+            else:
+                across = TWIG * _unit(np.cross(*pair))
+                foot, tip = end - d * child_length[:, None], end + d * (2 * TWIG - child_length)[:, None]
+                twigs.append(place(np.stack([foot - across, foot + across, tip + across, tip - across], 1), which))
+    return np.concatenate(wood), np.concatenate(twigs)
+
+
+def twig_textures(rng: np.random.Generator, species: Species) -> np.ndarray:
+    """(2 · TEXTURES, TEXTURE, TEXTURE) int8: tone of each texel in 1/100, or the mark of a clear texel."""
+    v, u = (np.mgrid[:TEXTURE, :TEXTURE].astype(np.float32) + 0.5) / TEXTURE
+    textures = np.full((TEXTURES, TEXTURE, TEXTURE), _CLEAR, np.int8)
+    for texture in textures:
+        texture[(np.abs(u - 0.5) < STEM) & (v < 0.9)] = -100
+        feet = np.linspace(0.08, 0.86, species.leaflets) + rng.uniform(-0.03, 0.03, species.leaflets)
+        for k, foot in enumerate(feet):
+            angle = np.radians(rng.uniform(*LEAFLET_ANGLE)) * (1 if k % 2 else -1)
+            half, width = (
+                species.leaflet_length * rng.uniform(0.85, 1.1),
+                species.leaflet_width * rng.uniform(0.85, 1.15),
+            )
+            x, y = u - 0.5 - half * np.sin(angle), v - foot - half * np.cos(angle)
+            along, across = x * np.sin(angle) + y * np.cos(angle), x * np.cos(angle) - y * np.sin(angle)
+            texture[(along / half) ** 2 + (across / width) ** 2 < 1] = int(rng.uniform(-100, 100))
+    return np.concatenate([textures, textures[:, :, ::-1]])
+
+
+def _perpendicular(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two unit vectors at right angles to unit vectors (n, 3) and to each other; the second points up if it can."""
+    level = np.cross(axis, [0.0, 0.0, 1.0])
+    steep = np.linalg.norm(level, axis=1) < 1e-3
+    level[steep] = [1.0, 0.0, 0.0]
+    level = _unit(level)
+    return level, np.cross(level, axis)
+
+
+def wood_quads(wood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quads (q, 4, 3) in metres and their unit normals (q, 3) of wood (m, 8)."""
+    thick = wood[:, 6] > FACETED
+    tail, head, radii = wood[:, :3], wood[:, 3:6], wood[:, 6:]
+    level, up = _perpendicular(_unit(head - tail))
+    corners, normals = [], []
+    across, top = level[~thick, None], up[~thick]
+    t, h, r = tail[~thick, None], head[~thick, None], radii[~thick, :, None]
+    a, b = across * r[:, :1], across * r[:, 1:]
+    corners.append(np.concatenate([t - a, t + a, h + b, h - b], 1))
+    normals.append(top)
+    tail, head, level, up, radii = tail[thick], head[thick], level[thick], up[thick], radii[thick]
+    ring = [np.cos(k * np.pi / 3) * level + np.sin(k * np.pi / 3) * up for k in range(7)]
+    for one, two in zip(ring[:-1], ring[1:], strict=True):
+        t, h = radii[:, :1], radii[:, 1:]
+        corners.append(np.stack([tail + one * t, tail + two * t, head + two * h, head + one * h], 1))
+        normals.append(_unit(one + two))
+    corners, normals = np.concatenate(corners), np.concatenate(normals)
+    seen = normals[:, 2] > -0.5  # the others face away from every camera
+    return corners[seen], normals[seen]
+
+
+@dataclass(frozen=True)
+class Forest:
+    """The forward model: what the trees of one run do to the scene below them.
+
+    corners (q, 4, 3) float32 as `project` gives them; texture (q,) int16, -1 for plain quads; gray (q, 2) float32: level
+    at tone 0, change per unit of tone; textures as `twig_textures` gives them.
+    """
+
+    corners: np.ndarray
+    texture: np.ndarray
+    gray: np.ndarray
+    textures: np.ndarray
+
+    @classmethod
+    def grow(
+        cls,
+        rng: np.random.Generator,
+        density: int,
+        light: Light,
+        tree_kelvin: float,
+        trunk_kelvin: float,
+        species: Species | None = None,
+    ) -> Forest:
+        """Grows `density` trees per hectare under the given light; leaves and wood at the given temperatures in K."""
+        species = species or Species.draw(rng)
+        textures = twig_textures(rng, species)
+        places = plant(rng, density)
+        if not len(places):
+            none = np.zeros((0, 4, 3), np.float32)
+            return cls(none, np.zeros(0, np.int16), np.zeros((0, 2), np.float32), textures)
+        wood, twigs = grow(rng, places, species)
+        wood_corners, wood_normals = wood_quads(wood)
+        wood_gray = light.gray(trunk_kelvin, TRUNK_ALBEDO, np.maximum(0, wood_normals @ light.direction))
+        normals = _unit(np.cross(twigs[:, 1] - twigs[:, 0], twigs[:, 3] - twigs[:, 0]))
+        cosine = np.abs(normals @ light.direction)
+        between = 1 + SPREAD * rng.standard_normal(len(twigs))
+        dark, plain, bright = (
+            light.gray(tree_kelvin, np.maximum(species.leaf_albedo * (between + tone), 0), cosine)
+            for tone in (-TONE, 0, TONE)
+        )
+        return cls(
+            corners=project(np.concatenate([wood_corners, twigs])),
+            texture=np.concatenate([np.full(len(wood_corners), -1), rng.integers(0, len(textures), len(twigs))]).astype(
+                np.int16
+            ),
+            gray=np.concatenate(
+                [np.stack([wood_gray, 0 * wood_gray], -1), np.stack([plain, (bright - dark) / 2], -1)]
+            ).astype(np.float32),
+            textures=textures,
+        )
+
+    def occlude(self, scene: Scene, cameras_x: np.ndarray = CAMERAS_X) -> np.ndarray:
+        """Views (V, SIZE, SIZE) uint8 of the scene under this forest, from cameras at `cameras_x` metres."""
+        return self._draw(scene, cameras_x)[0]
+
+    def hidden(self, scene: Scene, cameras_x: np.ndarray = CAMERAS_X) -> np.ndarray:
+        """Where the forest hides the scene, (V, SIZE, SIZE) bool."""
+        return self._draw(scene, cameras_x)[1]
+
+    def _draw(self, scene: Scene, cameras_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        views = np.empty((len(cameras_x), SIZE, SIZE), np.uint8)
+        hidden = np.empty(views.shape, bool)
+        for view, mask, x in zip(views, hidden, cameras_x, strict=True):
+            view[:], depth = scene.draw(x)
+            below = depth.copy()
+            _draw_quads(view, depth, self.corners, self.texture, self.gray, self.textures, np.float32(x))
+            np.greater(depth, below, out=mask)
+        return views, hidden
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What lies under the forest: the ground, the same in every view, and a person as a cloud of surface points.
+
+    ground (SIZE, SIZE) uint8; points (n, 3) metres; gray (n,) uint8.
+    """
+
+    ground: np.ndarray
+    points: np.ndarray
+    gray: np.ndarray
+
+    def draw(self, camera_x: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Picture (SIZE, SIZE) uint8 and depth (SIZE, SIZE) float32 (disparity) from the camera at x metres."""
+        view = self.ground.copy()
+        depth = np.full(view.shape, FOCAL / ALTITUDE, np.float32)
+        _draw_points(view, depth, project(self.points), self.gray, np.float32(camera_x))
+        return view, depth
+
+    def truth(self) -> np.ndarray:
+        """The centre view without a forest, (SIZE, SIZE) uint8."""
+        return self.draw(0.0)[0]
+
+
+@njit(cache=True)
+def _draw_points(view, depth, points, gray, camera_x):
+    for k in range(len(points)):
+        d = points[k, 2]
+        column = int(np.floor(points[k, 0] - camera_x * d + 0.5))
+        row = int(np.floor(points[k, 1] + 0.5))
+        if 0 <= row < view.shape[0] and 0 <= column < view.shape[1] and d > depth[row, column]:
+            depth[row, column] = d
+            view[row, column] = gray[k]
+
+
+@njit(cache=True, fastmath=True)
+def _draw_quads(view, depth, corners, texture, gray, textures, camera_x):
+    height, width = view.shape
+    texels = np.float32(textures.shape[1])
+    last = textures.shape[1] - 1
+    x, y, d = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
+    one, half, zero = np.float32(1), np.float32(0.5), np.float32(0)
+    for q in range(len(corners)):
+        for k in range(4):
+            d[k] = corners[q, k, 2]
+            x[k] = corners[q, k, 0] - camera_x * d[k]
+            y[k] = corners[q, k, 1]
+        left, right = min(x[0], x[1], x[2], x[3]), max(x[0], x[1], x[2], x[3])
+        top, bottom = min(y[0], y[1], y[2], y[3]), max(y[0], y[1], y[2], y[3])
+        if right < 0 or left > width - 1 or bottom < 0 or top > height - 1:
+            continue
+        ux, uy, vx, vy = x[1] - x[0], y[1] - y[0], x[3] - x[0], y[3] - y[0]
+        area = ux * vy - uy * vx
+        if abs(area) < np.float32(1e-3):
+            continue
+        u_step, v_step = vy / area, -uy / area
+        du, dv = d[1] - d[0], d[3] - d[0]
+        d_step = u_step * du + v_step * dv
+        kind = texture[q]
+        base, slope = gray[q, 0], gray[q, 1] * np.float32(0.01)
+        level = np.uint8(min(max(base + half, zero), np.float32(255)))
+        for row in range(max(int(np.ceil(top)), 0), min(int(np.floor(bottom)), height - 1) + 1):
+            fy = np.float32(row)
+            start, stop = np.float32(1e9), np.float32(-1e9)
+            for k in range(4):
+                m = (k + 1) & 3
+                if (y[k] <= fy) != (y[m] <= fy):
+                    cut = x[k] + (fy - y[k]) * (x[m] - x[k]) / (y[m] - y[k])
+                    start, stop = min(start, cut), max(stop, cut)
+            first = max(int(np.ceil(start)), 0)
+            final = min(int(np.floor(stop)), width - 1)
+            if first > final:
+                continue
+            ax, ay = np.float32(first) - x[0], fy - y[0]
+            u, v = (ax * vy - ay * vx) / area, (ay * ux - ax * uy) / area
+            depth_here = d[0] + u * du + v * dv
+            for column in range(first, final + 1):
+                if depth_here > depth[row, column]:
+                    if kind < 0:
+                        view[row, column] = level
+                        depth[row, column] = depth_here
+                    else:
+                        tu = min(max(int(u * texels), 0), last)
+                        tv = min(max(int(v * texels), 0), last)
+                        tone = textures[kind, tv, tu]
+                        if tone != -128:
+                            view[row, column] = np.uint8(min(max(base + slope * tone + half, zero), one * 255))
+                            depth[row, column] = depth_here
+                u += u_step
+                v += v_step
+                depth_here += d_step
