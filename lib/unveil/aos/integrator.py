@@ -37,6 +37,8 @@ Array: TypeAlias = "np.ndarray | torch.Tensor"
 HEIGHTS = (0.2, 0.6, 1.0, 1.4, 1.8)
 """Focal heights of the course's stacks, metres above ground."""
 
+STATISTICS = ("mean", "median", "max", "min", "std")
+
 
 class Integral(NamedTuple):
     """Integral images (P, H, W), float32 in the views' gray levels, and the number of views behind each pixel, int32.
@@ -114,10 +116,7 @@ def register(
     """
     scene = _Scene(views, cameras, heights, target, size)
     if scene.needs_torch(views):
-        pairs = [_sample_torch(views, scene, plane) for plane in range(len(scene.heights))]
-        import torch
-
-        return Registration(*(torch.stack(part) for part in zip(*pairs, strict=True)))
+        return _register_torch(views, scene)
     array, back = _as_array(views)
     registered = np.empty((len(scene.heights), len(array), *scene.size), np.float32)
     inside = np.empty(registered.shape, np.bool_)
@@ -126,7 +125,7 @@ def register(
     return Registration(back(registered), back(inside))
 
 
-def statistics(registered: Array, inside: Array) -> dict[str, Array]:
+def statistics(registered: Array, inside: Array, *, threads: int | None = None) -> dict[str, Array]:
     """Statistics over the views behind each pixel.
 
     Args:
@@ -137,12 +136,17 @@ def statistics(registered: Array, inside: Array) -> dict[str, Array]:
         mean, median (of an even number: between the middle two), max, min and std (population), each (P, H, W)
         float32, 0 where no view looks.
     """
-    if not _is_numpy(registered):
+    if registered.shape != inside.shape or registered.ndim != 4:
+        raise UnveilError(
+            f"registered views {tuple(registered.shape)} and their mask {tuple(inside.shape)} must both be (P, V, H, W)"
+        )
+    if numba is None or not _is_numpy(registered):
         return _statistics_torch(registered, inside)
-    import torch
-
-    found = _statistics_torch(torch.from_numpy(registered), torch.from_numpy(inside))
-    return {name: value.numpy() for name, value in found.items()}
+    planes, _, *size = registered.shape
+    found = np.empty((len(STATISTICS), planes, *size), np.float32)
+    arrays = np.ascontiguousarray(registered, np.float32), np.ascontiguousarray(inside, np.bool_)
+    _share_rows(_statistics_rows, size[0], threads, *arrays, found)
+    return dict(zip(STATISTICS, found, strict=True))
 
 
 class _Scene:
@@ -169,6 +173,8 @@ class _Scene:
         self.size = self.view_size if size is None else tuple(int(n) for n in size)
         if len(self.size) != 2 or min(self.size) < 1:
             raise UnveilError(f"the size of an integral is (height, width) in pixels, not {size}")
+        if _is_numpy(views) and hasattr(heights, "detach"):
+            heights = heights.detach().cpu().numpy()
         self.heights = self._checked_heights(heights)
         self.is_map = self.heights.ndim == 3
         if not self.is_map:
@@ -203,8 +209,8 @@ class _Scene:
     def needs_torch(self, views) -> bool:
         """Whether compiled code cannot serve: other devices, gradients, double precision, or no Numba."""
         tensors = [array for array in (views, self.heights) if not _is_numpy(array)]
-        special = any(t.device.type != "cpu" or t.requires_grad or str(t.dtype) == "torch.float64" for t in tensors)
-        return numba is None or special
+        special = any(tensor.device.type != "cpu" or tensor.requires_grad for tensor in tensors)
+        return numba is None or special or (not _is_numpy(views) and views.element_size() == 8)
 
     @property
     def is_shift(self) -> bool:
@@ -278,7 +284,7 @@ def _is_numpy(array) -> bool:
 
 def _is_finite(array) -> bool:
     if _is_numpy(array):
-        return array.dtype.kind in "iub" or bool(np.isfinite(array).all())
+        return array.dtype.kind in "iub" or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
     return not array.dtype.is_floating_point or bool(array.isfinite().all())
 
 
@@ -358,7 +364,7 @@ def _shift_rows(first, end, views, shifts, image, coverage):
                 right = np.float32(shift - whole)
                 left = np.float32(1) - right
                 start = max(0, -whole)
-                stop = min(columns, columns - 1 - whole)
+                stop = max(start, min(columns, columns - 1 - whole))
                 shifted = row[start + whole : stop + whole + 1]
                 span = total[start:stop]
                 for c in range(len(span)):
@@ -390,10 +396,37 @@ def _bilinear(view, x, y):
 
 
 @_compiled
+def _narrowed(low, high, slope, offset):
+    """The part of [low, high] where slope·x + offset ≥ 0; empty when low > high."""
+    if slope > 0:
+        low = max(low, -offset / slope)
+    elif slope < 0:
+        high = min(high, -offset / slope)
+    elif offset < 0:
+        high = low - 1
+    return low, high
+
+
+@_compiled
+def _held(low, high, m, y, rows, columns, margin):
+    """The part of [low, high] along target row y that samples the view inside its outer pixels' centres by a margin."""
+    az, bz = m[2, 0], m[2, 1] * y + m[2, 2]
+    low, high = _narrowed(low, high, az, bz - 1e-12)
+    for axis, length in ((0, columns), (1, rows)):
+        a, b = m[axis, 0], m[axis, 1] * y + m[axis, 2]
+        low, high = _narrowed(low, high, a - margin * az, b - margin * bz)
+        low, high = _narrowed(low, high, (length - 1 - margin) * az - a, (length - 1 - margin) * bz - b)
+    return low, high
+
+
+@_compiled
 def _plane_rows(first, end, views, maps, sides, image, coverage):
     planes, count = maps.shape[:2]
     rows, columns = views.shape[1:]
     width = image.shape[2]
+    corner = np.empty(width, np.int32)
+    right = np.empty(width, np.float32)
+    down = np.empty(width, np.float32)
     for r in range(first, end):
         y = r + 0.5
         for p in range(planes):
@@ -402,23 +435,53 @@ def _plane_rows(first, end, views, maps, sides, image, coverage):
             total[:] = 0
             covered[:] = 0
             side = sides[p]
+            before, behind = _narrowed(0.0, float(width), side[0], side[1] * y + side[2])
             for v in range(count):
                 m = maps[p, v]
                 view = views[v]
-                bx = m[0, 1] * y + m[0, 2]
-                by = m[1, 1] * y + m[1, 2]
-                bz = m[2, 1] * y + m[2, 2]
-                bs = side[1] * y + side[2]
-                for c in range(width):
-                    x = c + 0.5
-                    qz = m[2, 0] * x + bz
-                    if qz > 0 and side[0] * x + bs > 0:
-                        inverse = 1 / qz
-                        sx = (m[0, 0] * x + bx) * inverse
-                        sy = (m[1, 0] * x + by) * inverse
-                        if -0.5 <= sx <= columns - 0.5 and -0.5 <= sy <= rows - 0.5:
-                            total[c] += _bilinear(view, sx, sy)
-                            covered[c] += 1
+                flat = view.reshape(-1)
+                ax, ay, az = m[0, 0], m[1, 0], m[2, 0]
+                bx, by, bz = m[0, 1] * y + m[0, 2], m[1, 1] * y + m[1, 2], m[2, 1] * y + m[2, 2]
+                low, high = _held(before, behind, m, y, rows, columns, -0.5 - 1e-6)
+                if low > high:
+                    continue
+                outer_start = max(0, math.floor(low - 0.5))
+                outer_stop = min(width, math.ceil(high + 0.5))
+                # Where all four neighbours exist nothing needs a test; the few pixels beside are tested one by one.
+                low, high = _held(before, behind, m, y, rows, columns, 1e-6)
+                start, stop = outer_stop, outer_stop
+                if low <= high and rows > 1 and columns > 1:
+                    start = min(max(outer_start, math.ceil(low - 0.5)), outer_stop)
+                    stop = max(start, min(outer_stop, math.floor(high - 0.5) + 1))
+                for c in range(stop - start):
+                    x = start + c + 0.5
+                    inverse = 1 / (az * x + bz)
+                    sx = (ax * x + bx) * inverse
+                    sy = (ay * x + by) * inverse
+                    ix = min(max(np.int32(sx), np.int32(0)), np.int32(columns - 2))
+                    iy = min(max(np.int32(sy), np.int32(0)), np.int32(rows - 2))
+                    right[c] = sx - ix
+                    down[c] = sy - iy
+                    corner[c] = iy * np.int32(columns) + ix
+                inner = total[start:stop]
+                for c in range(stop - start):
+                    i = corner[c]
+                    a, b = np.float32(flat[i]), np.float32(flat[i + 1])
+                    d, e = np.float32(flat[i + columns]), np.float32(flat[i + columns + 1])
+                    above = a + right[c] * (b - a)
+                    below = d + right[c] * (e - d)
+                    inner[c] += above + down[c] * (below - above)
+                covered[start:stop] += 1
+                for part in range(2):
+                    for c in range(outer_start if part == 0 else stop, start if part == 0 else outer_stop):
+                        x = c + 0.5
+                        qz = az * x + bz
+                        if qz > 0 and side[0] * x + (side[1] * y + side[2]) > 0:
+                            sx = (ax * x + bx) / qz
+                            sy = (ay * x + by) / qz
+                            if -0.5 <= sx <= columns - 0.5 and -0.5 <= sy <= rows - 0.5:
+                                total[c] += _bilinear(view, sx, sy)
+                                covered[c] += 1
             for c in range(width):
                 if covered[c]:
                     total[c] /= np.float32(covered[c])
@@ -449,6 +512,39 @@ def _register_rows(first, end, views, origins, directions, slope, z, heights, re
                                 hit = True
                     registered[p, v, r, c] = value
                     inside[p, v, r, c] = hit
+
+
+@_compiled
+def _statistics_rows(first, end, registered, inside, found):
+    planes, count, _, width = registered.shape
+    ordered = np.empty(count, np.float32)
+    for p in range(planes):
+        for r in range(first, end):
+            for c in range(width):
+                n = 0
+                total = 0.0
+                for v in range(count):
+                    if inside[p, v, r, c]:
+                        value = registered[p, v, r, c]
+                        total += value
+                        k = n
+                        while k > 0 and ordered[k - 1] > value:
+                            ordered[k] = ordered[k - 1]
+                            k -= 1
+                        ordered[k] = value
+                        n += 1
+                if n == 0:
+                    found[:, p, r, c] = 0
+                    continue
+                mean = total / n
+                squares = 0.0
+                for k in range(n):
+                    squares += (ordered[k] - mean) ** 2
+                found[0, p, r, c] = mean
+                found[1, p, r, c] = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+                found[2, p, r, c] = ordered[n - 1]
+                found[3, p, r, c] = ordered[0]
+                found[4, p, r, c] = math.sqrt(squares / n)
 
 
 def _sample_torch(views: Array, scene: _Scene, plane: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -483,6 +579,14 @@ def _sample_torch(views: Array, scene: _Scene, plane: int) -> tuple[torch.Tensor
     return sampled.where(inside, 0.0), inside
 
 
+def _register_torch(views: Array, scene: _Scene) -> Registration:
+    import torch
+
+    planes = [_sample_torch(views, scene, plane) for plane in range(len(scene.heights))]
+    registered, inside = (torch.stack(part) for part in zip(*planes, strict=True))
+    return Registration(registered.numpy(), inside.numpy()) if _is_numpy(views) else Registration(registered, inside)
+
+
 def _integrate_torch(views: Array, scene: _Scene) -> Integral:
     import torch
 
@@ -496,20 +600,18 @@ def _integrate_torch(views: Array, scene: _Scene) -> Integral:
     return Integral(image.numpy(), coverage.numpy()) if _is_numpy(views) else Integral(image, coverage)
 
 
-def _statistics_torch(registered: torch.Tensor, inside: torch.Tensor) -> dict[str, torch.Tensor]:
+def _statistics_torch(registered: Array, inside: Array) -> dict[str, Array]:
+    import torch
+
+    numpy = _is_numpy(registered)
+    registered, inside = torch.as_tensor(registered), torch.as_tensor(inside)
     count = inside.sum(1)
-    some = count > 0
     divisor = count.clamp(min=1)
     mean = registered.where(inside, 0.0).sum(1) / divisor
     variance = (registered - mean[:, None]).square().where(inside, 0.0).sum(1) / divisor
     ordered = registered.where(inside, float("inf")).sort(1).values
-    lower = ordered.gather(1, ((divisor - 1) // 2)[:, None])[:, 0]
-    upper = ordered.gather(1, (divisor // 2)[:, None])[:, 0]
-    found = {
-        "mean": mean,
-        "median": (lower + upper) / 2,
-        "max": registered.where(inside, float("-inf")).amax(1),
-        "min": ordered[:, 0],
-        "std": variance.sqrt(),
-    }
-    return {name: value.where(some, 0.0) for name, value in found.items()}
+    lower, upper = (ordered.gather(1, k[:, None])[:, 0] for k in ((divisor - 1) // 2, divisor // 2))
+    greatest = registered.where(inside, float("-inf")).amax(1)
+    found = zip(STATISTICS, (mean, (lower + upper) / 2, greatest, ordered[:, 0], variance.sqrt()), strict=True)
+    found = {name: value.where(count > 0, 0.0) for name, value in found}
+    return {name: value.numpy() for name, value in found.items()} if numpy else found
