@@ -1,0 +1,140 @@
+"""Real flights: pictures of a drone with the poses from which they were taken.
+
+Poses come as JSON in the form of JKU Linz's Airborne Optical Sectioning data,
+``{"images": [{"imagefile": name, "M3x4": [[…], […], […]]}, …]}``, or as the lists ``imagefiles`` and ``views``. The
+matrices are world→camera with z down, in metres; the poses' origin is where the flight's surveyor put it, often in the
+air, so the ground may lie at a negative focal height.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from unveil.aos.camera import Cameras
+from unveil.errors import UnveilError
+
+FIELD_OF_VIEW = 50.815436217896945
+"""Degrees, of the thermal camera of JKU's flights; their pose files do not name it."""
+
+SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A flight's pictures (V, H, W), uint8 or (16-bit or levelled) float32, their cameras, the index of the view
+    from which integrals are seen, and the pictures' names.
+    """
+
+    views: np.ndarray
+    cameras: Cameras
+    target: int
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+
+def read(
+    folder: str | os.PathLike[str],
+    level: bool = False,
+    *,
+    images: str | os.PathLike[str] | None = None,
+    fov: float | None = None,
+) -> Flight:
+    """Read a flight.
+
+    Args:
+        folder: the folder with ``poses.json``, or a pose file of another name.
+        level: bring the views' medians together, because the camera's gain steps show as seams; see `levelled`.
+        images: where the pictures lie; by default beside the pose file or in ``images`` below it.
+        fov: vertical field of view in degrees where the pose file names none; by default that of JKU's camera.
+
+    Returns:
+        The flight. Its target is the pose file's ``center``, else the middle view.
+
+    Raises:
+        UnveilError: a missing or malformed pose file, a missing or unreadable picture, pictures of different sizes.
+    """
+    path = Path(folder)
+    if path.is_dir():
+        path = path / "poses.json"
+    poses = _read_json(path)
+    try:
+        names, extrinsics = _names_and_extrinsics(poses)
+        fov = float(poses.get("fov_images", poses.get("fov", FIELD_OF_VIEW if fov is None else fov)))
+        target = int(poses.get("center", len(names) // 2))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnveilError(
+            f"{path}: not a pose file ({type(error).__name__}: {error}); expected images with imagefile and M3x4 each"
+        ) from None
+    if not names or len(names) != len(extrinsics):
+        raise UnveilError(f"{path}: {len(names)} pictures and {len(extrinsics)} poses; each picture needs one pose")
+    if not 0 <= target < len(names):
+        raise UnveilError(f"{path}: the centre view {target} is not among the {len(names)} pictures")
+    try:
+        cameras = Cameras(extrinsics, fov)
+    except UnveilError as error:
+        raise UnveilError(f"{path}: {error}") from None
+    places = [Path(images)] if images is not None else [path.parent, path.parent / "images"]
+    found = [_find_picture(name, places, path) for name in names]
+    pictures = [_read_picture(picture) for picture in found]
+    for picture, pixels in zip(found, pictures, strict=True):
+        if pixels.shape != pictures[0].shape:
+            raise UnveilError(f"{picture}: {pixels.shape} pixels, the flight's first picture has {pictures[0].shape}")
+    views = np.stack(pictures)
+    return Flight(levelled(views) if level else views, cameras, target, names)
+
+
+def levelled(views: np.ndarray) -> np.ndarray:
+    """The views (V, H, W) shifted in gray level so that each has the median of their medians, float32, not clipped."""
+    medians = np.median(views, axis=(1, 2)).astype(np.float32)
+    return views + (np.median(medians) - medians)[:, None, None]
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        poses = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnveilError(f"{path}: no pose file can be read here ({error.strerror})") from None
+    except ValueError as error:
+        raise UnveilError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(poses, dict):
+        raise UnveilError(f"{path}: a pose file is a JSON object, this is a {type(poses).__name__}")
+    return poses
+
+
+def _names_and_extrinsics(poses: dict) -> tuple[list[str], np.ndarray]:
+    if "images" in poses:
+        names = [str(image["imagefile"]) for image in poses["images"]]
+        matrices = [image["M3x4"] for image in poses["images"]]
+    else:
+        names, matrices = [str(name) for name in poses["imagefiles"]], poses["views"]
+    # JKU's files write some of the numbers as strings.
+    return names, np.array(matrices).astype(np.float64)
+
+
+def _find_picture(name: str, places: list[Path], poses: Path) -> Path:
+    for place in places:
+        # JKU's pose files name raw TIFFs, of which the published pictures are PNGs.
+        for candidate in (place / name, *((place / name).with_suffix(suffix) for suffix in SUFFIXES)):
+            if candidate.is_file():
+                return candidate
+    looked = " or ".join(str(place) for place in places)
+    raise UnveilError(f"{poses}: the picture {name} is not in {looked}; put it there or leave it out of the poses")
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnveilError(f"{path}: not a readable picture ({error})") from None
+    if pixels.ndim != 2 or pixels.dtype.kind not in "uif":
+        raise UnveilError(f"{path}: a gray picture is needed, this one has the mode {picture.mode}; convert it")
+    return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
