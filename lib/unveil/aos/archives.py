@@ -8,12 +8,13 @@ each file lies, so that :func:`read_run` goes straight to its bytes.
 import io
 import os
 import re
+import shutil
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,12 +33,17 @@ VIEWS = 11
 SIZE = 512
 ROLES = (*(f"pose_{i}" for i in range(VIEWS)), "GT", "Parameters")
 
-_NAME = re.compile(r"([0-9]+)_([0-9]+)_(?:(pose_(?:[0-9]|10))_thermal\.png|(GT)_pose_0_thermal\.png|(Parameters)\.txt)")
+_NAME = re.compile(
+    r"([0-9]{1,18})_([0-9]{1,18})_(?:(pose_(?:[0-9]|10))_thermal\.png|(GT)_pose_0_thermal\.png|(Parameters)\.txt)"
+)
 _ROLE = {role: role for role in ROLES}
 _LOCAL = struct.Struct("<4s22xHH")
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _REFETCH = "fetch this archive again"
-_REMEDY = "fetch the archive again, or drop the run with prune"
+_REMEDY = "fetch the archive again, or drop the run (prune after a verifying scan)"
+_UNFINISHED = ".pruning"
+_CHUNK = 1 << 20
+_PIXEL_BYTES = SIZE * (SIZE + 1)  # every row of a PNG begins with a filter byte
 
 
 class Member(NamedTuple):
@@ -211,7 +217,7 @@ def scan(
         if len(entry.members) < len(ROLES):
             entry.problems.insert(0, "missing " + ", ".join(role for role in ROLES if role not in entry.members))
     if verify:
-        _verify(catalogue.entries, workers, progress)
+        _verify(catalogue, workers, progress)
     return catalogue
 
 
@@ -224,7 +230,7 @@ def read_run(entry: Entry) -> Run:
         raise UnveilError(f"run {entry.id} is incomplete ({'; '.join(entry.problems)}): {_REMEDY}")
     views = np.empty((VIEWS, SIZE, SIZE), np.uint8)
     truth = np.empty((SIZE, SIZE), np.uint8)
-    with _opened(entry) as handles:
+    with _opened(entry.archives) as handles:
         for index in range(VIEWS):
             _decode(entry.members[f"pose_{index}"], handles, views[index])
         _decode(entry.members["GT"], handles, truth)
@@ -236,8 +242,104 @@ def read_parameters(entry: Entry) -> parameters.Parameters:
     """Read the ``Parameters.txt`` of a run alone. Raises UnveilError where it is missing or malformed."""
     if "Parameters" not in entry.members:
         raise UnveilError(f"run {entry.id} has no Parameters.txt: {_REMEDY}")
-    with _opened(entry) as handles:
+    with _opened(entry.archives) as handles:
         return _parse(entry.members["Parameters"], handles)
+
+
+class Pruned(NamedTuple):
+    """One archive that holds files to drop: its bytes before and after, the numbers of files dropped and kept."""
+
+    archive: Path
+    before: int
+    after: int
+    dropped: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What :func:`prune` dropped, or would drop: ids of runs, and the archives concerned."""
+
+    done: bool
+    runs: list[str]
+    archives: list[Pruned]
+
+    def report(self) -> str:
+        """The same as text."""
+        if not self.archives:
+            return "nothing to prune: no archive holds files of incomplete runs"
+        saved = sum(a.before - a.after for a in self.archives)
+        files = sum(a.dropped for a in self.archives)
+        verb = "dropped" if self.done else "would drop"
+        lines = [f"{verb} {len(self.runs):,} incomplete runs, {files:,} files, {saved / 1e6:,.1f} MB"]
+        for a in self.archives:
+            sizes = f"{a.before / 1e6:,.1f} → {a.after / 1e6:,.1f} MB"
+            lines.append(f"  {a.archive}: {a.dropped:,} files {verb}, {a.kept:,} kept, {sizes}")
+        if not self.done:
+            lines.append("nothing was changed: this was a dry run")
+        return "\n".join(lines)
+
+
+def prune(
+    catalogue: Catalogue,
+    yes: bool = False,
+    drop_foreign: bool = False,
+    despite_damaged: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> PruneReport:
+    """Write the archives anew without the files of incomplete runs; without ``yes`` only say what would happen.
+
+    Kept files are copied byte for byte, never recompressed; foreign files stay unless ``drop_foreign``. The new
+    archive is written beside the old one under a temporary name, read back, compared, and only then put in its place,
+    so that an interruption at any moment leaves either the old or the new archive whole; the next call removes what
+    was left over.
+
+    Raises UnveilError where an archive came, went or changed since the scan, where the disk is full or the folder
+    read-only, where a kept file fails its checksum, and where files of a run are missing while an archive is damaged
+    (it may hold them) unless ``despite_damaged``. An archive named in an error is unchanged.
+    """
+    _check_unchanged(catalogue)
+    doomed = {entry.id for entry in catalogue.incomplete}
+    missing = any(len(entry.members) < len(ROLES) for entry in catalogue.incomplete)
+    if yes and missing and catalogue.damaged and not despite_damaged:
+        raise UnveilError(
+            f"{catalogue.damaged[0].archive}: damaged, and may hold files that incomplete runs miss: "
+            "fetch it again or move it elsewhere, then scan and prune"
+        )
+
+    def drops(info: zipfile.ZipInfo) -> bool:
+        identity = _identify(info.filename)
+        return drop_foreign and not info.is_dir() if identity is None else identity.id in doomed
+
+    pruned = []
+    for done, (archive, stamp) in enumerate(catalogue.stamps.items(), 1):
+        if yes:
+            _remove_unfinished(archive)
+        plan = _plan(archive, drops)
+        if len(plan.kept) < stamp.files:
+            if yes:
+                _rewrite(archive, stamp, plan)
+            pruned.append(Pruned(archive, stamp.size, plan.size, stamp.files - len(plan.kept), len(plan.kept)))
+        if progress is not None:
+            progress(done, len(catalogue.stamps))
+    return PruneReport(yes, [entry.id for entry in catalogue.incomplete], pruned)
+
+
+def check_pruned(before: Catalogue, after: Catalogue) -> None:
+    """Check a scan after pruning against the one before: no incomplete run, and the same complete runs, file by file.
+
+    Raises UnveilError naming the first run that differs.
+    """
+    if after.incomplete:
+        raise UnveilError(f"run {after.incomplete[0].id} is still incomplete after pruning: prune again")
+
+    def contents(catalogue: Catalogue) -> dict[str, dict[str, tuple[int, int]]]:
+        return {e.id: {role: (m.size, m.crc) for role, m in e.members.items()} for e in catalogue.complete}
+
+    old, new = contents(before), contents(after)
+    for name in old.keys() | new.keys():
+        if old.get(name) != new.get(name):
+            raise UnveilError(f"run {name} is not the same after pruning: do not delete any backup, and fetch it again")
 
 
 def _find_archives(roots: list[Path]) -> list[Path]:
@@ -283,14 +385,25 @@ def _diagnose(archive: Path, error: Exception) -> str:
     return f"truncated or damaged ZIP ({str(error).rstrip('.')}): {_REFETCH}"
 
 
-def _identify(name: str) -> tuple[str, str, str, str] | None:
-    """Batch, number and role of a file name inside an archive, and the run's id; None for a foreign file."""
+class _Identity(NamedTuple):
+    id: str
+    batch: int
+    number: int
+    role: str
+
+
+def _identify(name: str) -> _Identity | None:
+    """Which file of which run a name inside an archive means; None for a foreign file."""
     folder, _, base = name.replace("\\", "/").rpartition("/")
     match = _NAME.fullmatch(base)
     if match is None or "__MACOSX" in folder:
         return None
-    batch, number = match[1], match[2]
-    return batch, number, _ROLE[match[match.lastindex]], f"{batch}_{number}"
+    return _Identity(f"{match[1]}_{match[2]}", int(match[1]), int(match[2]), _ROLE[match[match.lastindex]])
+
+
+def _member(archive: Path, info: zipfile.ZipInfo) -> Member:
+    sizes = info.file_size, info.CRC, info.compress_type, info.compress_size
+    return Member(archive, info.filename, *sizes, info.header_offset)
 
 
 def _collect(archive: Path, listing: list[zipfile.ZipInfo], runs: dict[str, Entry], catalogue: Catalogue) -> None:
@@ -301,19 +414,11 @@ def _collect(archive: Path, listing: list[zipfile.ZipInfo], runs: dict[str, Entr
             if not info.is_dir():
                 catalogue.foreign.append(Foreign(archive, info.filename))
             continue
-        batch, number, role, name = identity
+        name, batch, number, role = identity
         entry = runs.get(name)
         if entry is None:
-            entry = runs[name] = Entry(name, int(batch), int(number))
-        member = Member(
-            archive,
-            info.filename,
-            info.file_size,
-            info.CRC,
-            info.compress_type,
-            info.compress_size,
-            info.header_offset,
-        )
+            entry = runs[name] = Entry(name, batch, number)
+        member = _member(archive, info)
         first = entry.members.setdefault(role, member)
         if first is not member:
             duplicate = Duplicate(name, role, first, member)
@@ -326,23 +431,32 @@ def _collect(archive: Path, listing: list[zipfile.ZipInfo], runs: dict[str, Entr
             entry.problems.append(f"{role} is encrypted or packed by an unknown method ({_where(member)})")
 
 
-def _verify(entries: list[Entry], workers: int, progress: Callable[[int, int], None] | None) -> None:
+def _verify(catalogue: Catalogue, workers: int, progress: Callable[[int, int], None] | None) -> None:
+    """Decode every file. Where one is bad and stands a second time, the good copy takes its place."""
+    copies: dict[tuple[str, str], list[Member]] = {}
+    for duplicate in catalogue.duplicates:
+        copies.setdefault((duplicate.id, duplicate.role), [duplicate.first]).append(duplicate.second)
+
     def check(entry: Entry) -> list[str]:
         image = np.empty((SIZE, SIZE), np.uint8)
         problems = []
-        for role, member in entry.members.items():
+        for role, first in entry.members.items():
             if any(problem.startswith(f"{role} ") for problem in entry.problems):
                 continue
-            try:
-                with _opened(entry) as handles:
-                    if role == "Parameters":
-                        _parse(member, handles)
-                    else:
-                        _decode(member, handles, image)
-            except UnveilError as error:
-                problems.append(str(error))
+            failures = []
+            for member in copies.get((entry.id, role), [first]):
+                try:
+                    _check(role, member, image)
+                except UnveilError as error:
+                    failures.append(str(error))
+                else:
+                    entry.members[role] = member
+                    break
+            else:
+                problems.extend(failures)
         return problems
 
+    entries = catalogue.entries
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         for done, (entry, problems) in enumerate(zip(entries, pool.map(check, entries), strict=True), 1):
             entry.problems.extend(problems)
@@ -350,12 +464,20 @@ def _verify(entries: list[Entry], workers: int, progress: Callable[[int, int], N
                 progress(done, len(entries))
 
 
+def _check(role: str, member: Member, image: np.ndarray) -> None:
+    with _opened([member.archive]) as handles:
+        if role == "Parameters":
+            _parse(member, handles)
+        else:
+            _decode(member, handles, image)
+
+
 @contextmanager
-def _opened(entry: Entry) -> Iterator[dict[Path, BinaryIO]]:
-    """The entry's archives, each opened once."""
+def _opened(archives: Iterable[Path]) -> Iterator[dict[Path, BinaryIO]]:
+    """Archives open for reading, by their paths."""
     handles: dict[Path, BinaryIO] = {}
     try:
-        for archive in entry.archives:
+        for archive in archives:
             try:
                 handles[archive] = open(archive, "rb")
             except OSError as error:
@@ -385,8 +507,7 @@ def _read(member: Member, handles: dict[Path, BinaryIO]) -> bytes:
         raise _bad(member, f"cannot be read ({error.strerror})") from error
     if member.method == _DEFLATED:
         try:
-            # One byte more than announced is enough to notice a file that is too long, whatever its real length.
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+            data = _inflate(data, member.size + 1, -zlib.MAX_WBITS)
         except zlib.error as error:
             raise _bad(member, f"cannot be decompressed ({error})") from error
     if len(data) != member.size or zlib.crc32(data) != member.crc:
@@ -394,22 +515,31 @@ def _read(member: Member, handles: dict[Path, BinaryIO]) -> bytes:
     return data
 
 
+def _inflate(data: bytes, limit: int, bits: int = zlib.MAX_WBITS) -> bytes:
+    """Decompress up to ``limit`` bytes and no more, whatever the data would grow to."""
+    return zlib.decompressobj(bits).decompress(data, limit)
+
+
 def _decode(member: Member, handles: dict[Path, BinaryIO], out: np.ndarray) -> None:
     """Decode an 8-bit gray PNG into ``out`` (512, 512)."""
     data = _read(member, handles)
-    _check_png(member, data)
+    pixels = _check_png(member, data)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             out[:] = image
+        # Pillow leaves the rows black that a stream which ends too early, but properly, does not hold.
+        if not out[-1].any() and len(_inflate(b"".join(pixels), _PIXEL_BYTES)) < _PIXEL_BYTES:
+            raise _bad(member, "is a truncated PNG")
     except (OSError, ValueError, SyntaxError, zlib.error, struct.error) as error:
         raise _bad(member, f"is a damaged PNG ({error})") from error
 
 
-def _check_png(member: Member, data: bytes) -> None:
-    """Header and chunks, with checksums: Pillow passes over a missing end and over bad checksums of pixel data."""
+def _check_png(member: Member, data: bytes) -> list[memoryview]:
+    """Check header and chunks with their checksums, which Pillow passes over; returns the chunks of pixel data."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         raise _bad(member, "is not a PNG")
     view = memoryview(data)
+    pixels = []
     position, kind = 8, b""
     while kind != b"IEND":
         if position + 12 > len(data):
@@ -422,18 +552,23 @@ def _check_png(member: Member, data: bytes) -> None:
             raise _bad(member, "is a damaged PNG (bad chunk checksum)")
         if position == 8:
             _check_header(member, kind, view[position + 8 : end])
+        if kind == b"IDAT":
+            pixels.append(view[position + 8 : end])
         position = end + 4
+    return pixels
 
 
 def _check_header(member: Member, kind: bytes, header: memoryview) -> None:
     if kind != b"IHDR" or len(header) != 13:
         raise _bad(member, "is a damaged PNG (no header)")
-    width, height, depth, colour = struct.unpack_from(">IIBB", header)
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     if (width, height) != (SIZE, SIZE):
         raise _bad(member, f"has {width}×{height} pixels where {SIZE}×{SIZE} belong")
     if (depth, colour) != (8, 0):
         kinds = {0: "gray", 2: "RGB", 3: "palette", 4: "gray and alpha", 6: "RGBA"}
         raise _bad(member, f"is {depth}-bit {kinds.get(colour, 'colour')} where 8-bit gray belongs")
+    if interlaced:
+        raise _bad(member, "is an interlaced PNG where a plain one belongs")
 
 
 def _parse(member: Member, handles: dict[Path, BinaryIO]) -> parameters.Parameters:
@@ -455,3 +590,169 @@ def _names(archives: Iterable[Path]) -> str:
 
 def _describe(duplicate: Duplicate) -> str:
     return f"{duplicate.id} {duplicate.role}: {_where(duplicate.first)}, {_where(duplicate.second)}"
+
+
+class _Plan(NamedTuple):
+    """A new archive: kept files with their raw directory records, spans of the old archive to copy, closing record."""
+
+    kept: list[tuple[zipfile.ZipInfo, bytearray]]
+    spans: list[tuple[int, int]]
+    directory: bytes
+    size: int
+
+
+def _stamp(archive: Path) -> tuple[int, int]:
+    stat = archive.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _check_unchanged(catalogue: Catalogue) -> None:
+    known = {*catalogue.stamps, *(damaged.archive for damaged in catalogue.damaged)}
+    for archive in known.symmetric_difference(_find_archives(catalogue.paths)):
+        raise UnveilError(f"{archive}: {'gone' if archive in known else 'new'} since the scan: scan again")
+    for archive, stamp in catalogue.stamps.items():
+        _check_stamp(archive, stamp)
+
+
+def _check_stamp(archive: Path, stamp: Stamp) -> None:
+    if _stamp(archive) != (stamp.size, stamp.mtime_ns):
+        raise UnveilError(f"{archive}: changed since the scan: scan again")
+
+
+def _unfinished(archive: Path) -> Path:
+    """The temporary name beside the file itself, also where the archive is a link to it."""
+    target = archive.resolve()
+    return target.with_name(target.name + _UNFINISHED)
+
+
+def _remove_unfinished(archive: Path) -> None:
+    with suppress(OSError):
+        _unfinished(archive).unlink(missing_ok=True)
+
+
+def _plan(archive: Path, drops: Callable[[zipfile.ZipInfo], bool]) -> _Plan:
+    """Lay out the archive without the files that ``drops`` names; bytes between files stay with the file before."""
+    try:
+        listing = _list_members(archive)
+        with zipfile.ZipFile(archive) as opened:
+            comment, start = opened.comment, opened.start_dir
+        with open(archive, "rb") as handle:
+            handle.seek(start)
+            records = _split_directory(handle.read(), len(listing))
+    except (OSError, ValueError, struct.error, zipfile.BadZipFile) as error:
+        raise UnveilError(f"{archive}: {_diagnose(archive, error)}") from error
+    offsets = sorted({info.header_offset for info in listing})
+    ends = dict(zip(offsets, [*offsets[1:], start], strict=True))
+    if any(info.header_offset + _LOCAL.size + info.compress_size > ends[info.header_offset] for info in listing):
+        raise UnveilError(f"{archive}: files overlap in this archive: {_REFETCH}")
+    kept = [(info, record) for info, record in zip(listing, records, strict=True) if not drops(info)]
+    spans, moved, position = [], {}, 0
+    for offset in sorted({info.header_offset for info, _ in kept}):
+        spans.append((offset, ends[offset]))
+        moved[offset] = position
+        position += ends[offset] - offset
+    for info, record in kept:
+        _relocate(record, moved[info.header_offset])
+    directory = b"".join(record for _, record in kept)
+    closing = directory + _closing_records(len(kept), len(directory), position, comment)
+    return _Plan(kept, spans, closing, position + len(closing))
+
+
+def _split_directory(directory: bytes, count: int) -> list[bytearray]:
+    """The raw records of a central directory (APPNOTE 4.3.12)."""
+    records, position = [], 0
+    for _ in range(count):
+        if directory[position : position + 4] != b"PK\1\2":
+            raise zipfile.BadZipFile("bad central directory")
+        end = position + 46 + sum(struct.unpack_from("<3H", directory, position + 28))
+        records.append(bytearray(directory[position:end]))
+        position = end
+    return records
+
+
+def _relocate(record: bytearray, offset: int) -> None:
+    """Write a file's new place into its directory record, in the Zip64 field where the old place is there."""
+    if record[42:46] != b"\xff" * 4:
+        struct.pack_into("<I", record, 42, offset)
+        return
+    name_size, extra_size = struct.unpack_from("<2H", record, 28)
+    position = 46 + name_size
+    end = position + extra_size
+    while position < end:
+        kind, size = struct.unpack_from("<2H", record, position)
+        if kind == 1:
+            before = 8 * ((record[24:28] == b"\xff" * 4) + (record[20:24] == b"\xff" * 4))
+            struct.pack_into("<Q", record, position + 4 + before, offset)
+            return
+        position += 4 + size
+
+
+def _closing_records(count: int, size: int, offset: int, comment: bytes) -> bytes:
+    """The end of a ZIP (APPNOTE 4.3.14-16), with the Zip64 records where the plain one is too small."""
+    zip64 = b""
+    if count >= 0xFFFF or size >= 0xFFFFFFFF or offset >= 0xFFFFFFFF:
+        zip64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
+        zip64 += struct.pack("<4sLQL", b"PK\6\7", 0, offset + size, 1)
+    short = min(count, 0xFFFF)
+    limits = min(size, 0xFFFFFFFF), min(offset, 0xFFFFFFFF)
+    return zip64 + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, short, short, *limits, len(comment)) + comment
+
+
+def _rewrite(archive: Path, stamp: Stamp, plan: _Plan) -> None:
+    target, temporary = archive.resolve(), _unfinished(archive)
+    try:
+        with open(target, "rb") as source, open(temporary, "wb") as out:
+            for span in plan.spans:
+                for chunk in _chunks(source, *span):
+                    out.write(chunk)
+            out.write(plan.directory)
+            out.flush()
+            os.fsync(out.fileno())
+        _compare(archive, target, temporary, plan)
+        shutil.copymode(target, temporary)
+        _check_stamp(archive, stamp)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UnveilError(
+            f"{archive}: cannot be written anew ({error.strerror or error}), it is unchanged: "
+            "free disk space or make the folder writable"
+        ) from error
+    finally:
+        _remove_unfinished(archive)
+
+
+def _chunks(handle: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    handle.seek(start)
+    while start < end:
+        chunk = handle.read(min(_CHUNK, end - start))
+        if not chunk:
+            raise OSError("unexpected end of file")
+        yield chunk
+        start += len(chunk)
+
+
+def _compare(archive: Path, old: Path, new: Path, plan: _Plan) -> None:
+    """Read a new archive back: same bytes, same listing, and the checksum of every file of a run."""
+    differs = UnveilError(f"{archive}: its copy differs from it, it is unchanged: check the disk, then prune again")
+    try:
+        listing = _list_members(new)
+    except zipfile.BadZipFile:
+        raise differs from None
+    with open(old, "rb") as source, open(new, "rb") as copy:
+        position = 0
+        for start, end in plan.spans:
+            stop = position + end - start
+            for before, after in zip(_chunks(source, start, end), _chunks(copy, position, stop), strict=True):
+                if before != after:
+                    raise differs
+            position = stop
+        if [_properties(info) for info, _ in plan.kept] != [_properties(info) for info in listing]:
+            raise differs
+        for info in listing:
+            if _identify(info.filename) is not None:
+                _read(_member(archive, info), {archive: copy})
+
+
+def _properties(info: zipfile.ZipInfo) -> tuple:
+    sizes = info.CRC, info.file_size, info.compress_size, info.compress_type
+    return info.filename, info.date_time, info.flag_bits, info.external_attr, info.comment, *sizes

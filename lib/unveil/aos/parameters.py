@@ -25,6 +25,8 @@ _AZIMUTH = "azimuth angle of sun light in degrees"
 _COMPASS = "compass direction of sunlight in degrees"
 _GROUND = "ground surface temperature in kelvin"
 _TREE = "tree top temperature in kelvin"
+_KEYS = (_DENSITY, _SHAPE, _NOBODY, _POSITION, _RADIAN, _DEGREE, _AMBIENT, _AZIMUTH, _COMPASS, _GROUND, _TREE)
+_KEY_WITHOUT_SPACES = {key.replace(" ", ""): key for key in _KEYS}
 
 
 def course_cameras() -> dict[str, tuple[float, ...]]:
@@ -82,16 +84,17 @@ def parse(text: str, source: str = "Parameters.txt") -> Parameters:
             raise fail(key, f"has {len(found)} numbers where {count} belong")
         return found
 
-    for raw in text.lstrip("\ufeff").splitlines():
-        line = " ".join(raw.split())
-        name, bracket, rest = line.partition("(")
-        if bracket and name.strip() in CAMERAS and "=" not in line:
-            key, value, store = name.strip(), rest.rstrip(") "), cameras
-            entry = numbers(key, value, 6)
-        elif "=" in line:
-            key, entry = (part.strip() for part in line.split("=", 1))
-            store = lines
+    for line in text.lstrip("\ufeff").splitlines():
+        left, equals, value = line.partition("=")
+        name, _, rest = line.partition("(")
+        if equals:
+            key, entry, store = _KEY_WITHOUT_SPACES.get("".join(left.split())), " ".join(value.split()), lines
+        elif name.strip() in CAMERAS:
+            key, store = name.strip(), cameras
+            entry = numbers(key, rest.rstrip(") \t\r"), 6)
         else:
+            continue
+        if key is None:
             continue
         if store.setdefault(key, entry) != entry:
             raise fail(key, "stands twice with different values")
