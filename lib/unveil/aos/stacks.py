@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -606,11 +606,9 @@ class _ShardWriter:
 
     def abandon(self) -> None:
         for suffix, (file, _) in self.files.items():
-            try:
+            # Closing flushes once more onto the full disk; the file goes away all the same.
+            with suppress(OSError):
                 file.close()
-            except OSError:
-                # Closing flushes once more onto the full disk; the file goes away all the same.
-                pass
             _temporary(_shard(self.out, self.number, suffix)).unlink(missing_ok=True)
 
 
@@ -746,7 +744,8 @@ def _write_bytes(path: Path, content: bytes | memoryview) -> None:
             _flush(file)
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
