@@ -167,6 +167,32 @@ def test_loaders_are_the_same_for_any_workers_and_after_resuming():
     assert not torch.equal(alone[0], alone[1])
 
 
+class Drifting(Pairs):
+    """A store whose items change with the epoch, as one that makes them on the fly."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full_like(self.given[index], self.epoch), self.target[index]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_store_learns_of_the_epoch_in_lasting_workers(workers: int):
+    batches = datasets.loader(PairDataset(Drifting()), 10, workers=workers)
+    for epoch in (0, 3, 5):
+        batches.sampler.set_epoch(epoch)
+        assert [int((given * 255).round().max()) for given, _ in batches] == [epoch]
+
+
+def test_processes_share_an_epoch():
+    pairs = PairDataset(Pairs())
+    shares = [list(datasets.EpochSampler(pairs, seed=2, num_replicas=2, rank=rank)) for rank in (0, 1)]
+    assert sorted(shares[0] + shares[1]) == list(range(10)) and shares[0] != sorted(shares[0])
+
+
 def test_loaders_per_part():
     store = Pairs(20)
     parts = {"train": store.ids[:12], "validation": store.ids[12:16], "test": store.ids[16:]}

@@ -123,7 +123,7 @@ def test_table_has_a_row_per_run(folder: Path, tmp_path: Path):
     assert table["id"].tolist() == [f"0_{number}" for number in range(7)]
     assert table["pose"].tolist() == ["none", "laying", "laying", "none", "laying", "laying", "none"]
     assert table["ground_kelvin"].tolist() == list(range(286, 293))
-    assert table.loc[1, ["density", "person_x", "person_y", "azimuth_deg"]].tolist() == [100, 4, -6, 23.0]
+    assert table.loc[1, ["density", "person_x", "person_y", "azimuth_deg"]].tolist() == [100, 6, -4, 23.0]
     assert table["person_x"].isna().tolist() == [pose == "none" for pose in table["pose"]]
 
 

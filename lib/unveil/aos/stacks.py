@@ -158,14 +158,15 @@ class Store:
         return parameters.parse(record.parameters, f"{self.path}: parameters of run {record.id}")
 
     def table(self) -> pd.DataFrame:
-        """One row per run: id, density, pose, person_x, person_y (m), rotation_deg, ambient, azimuth_deg, compass_deg,
-        ground_kelvin, tree_kelvin; NaN where there is no person."""
+        """One row per run: id, density, pose, person_x, person_y (metres in the world frame), rotation_deg, ambient,
+        azimuth_deg, compass_deg, ground_kelvin, tree_kelvin; NaN where there is no person."""
         import pandas as pd
 
         rows = []
         for index, name in enumerate(self.ids):
             p = self.parameters(index)
-            x, y = p.position[:2] if p.position else (np.nan, np.nan)
+            # The file gives y before x, both with the sign turned, as in its camera lines.
+            x, y = (-p.position[1], -p.position[0]) if p.position else (np.nan, np.nan)
             rotation = np.nan if p.rotation_deg is None else p.rotation_deg
             light = p.ambient, p.azimuth_deg, p.compass_deg, p.ground_kelvin, p.tree_kelvin
             rows.append((name, p.density, p.pose, x, y, rotation, *light))

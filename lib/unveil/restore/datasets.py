@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from unveil.errors import UnveilError
 
@@ -33,7 +34,7 @@ Region = Callable[[np.ndarray], np.ndarray]
 
 
 class PairStore(Protocol):
-    """What a dataset needs of a store."""
+    """What a dataset needs of a store; one that makes its items anew each epoch has ``set_epoch`` besides."""
 
     ids: list[str]
 
@@ -144,6 +145,8 @@ class PairDataset(Dataset):
             raise IndexError(item)
         position = self.positions[item // self.crops_per_item]
         random = np.random.default_rng([self.seed, self.epoch, item])
+        if hasattr(self.store, "set_epoch"):
+            self.store.set_epoch(self.epoch)
         given, target = self.store[position]
         if self.crop:
             rows, columns = self._window(random, position, target)
@@ -187,29 +190,23 @@ def _unit(gray: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.divide(gray, 255, dtype=np.float32, order="C"))
 
 
-class EpochSampler(Sampler[int]):
-    """Order of a dataset's items: shuffled anew each epoch by (seed, epoch), or as they come.
+class EpochSampler(DistributedSampler):
+    """Order of a dataset's items: shuffled anew by (seed, epoch) alone, or as they come.
 
-    ``set_epoch``, which Lightning calls before every epoch, reaches the dataset too, so that crops, flips and order of
-    epoch n are the same whether the training came there in one go or resumed.
+    ``set_epoch``, which Lightning calls before every epoch, reaches the dataset too: crops, flips and order of epoch n
+    are the same whether the training came there in one go or resumed. Of several processes (``num_replicas``) each gets
+    its share of the items by ``rank``.
     """
 
-    def __init__(self, dataset: PairDataset, shuffle: bool = True, seed: int = 0):
-        self.dataset = dataset
-        self.shuffle = shuffle
-        self.seed = seed
+    def __init__(
+        self, dataset: Dataset, shuffle: bool = True, seed: int = 0, num_replicas: int = 1, rank: int = 0
+    ) -> None:
+        super().__init__(dataset, num_replicas, rank, shuffle, seed)
 
     def set_epoch(self, epoch: int) -> None:
-        self.dataset.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __iter__(self) -> Iterator[int]:
-        order = np.arange(len(self.dataset))
-        if self.shuffle:
-            np.random.default_rng([self.seed, self.dataset.epoch]).shuffle(order)
-        return iter(order.tolist())
+        super().set_epoch(epoch)
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
 
 
 def loader(
