@@ -1,0 +1,294 @@
+"""The notebooks' steps as commands: ``python -m unveil COMMAND --help``."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from unveil import project
+from unveil.errors import UnveilError
+
+
+def simulate(args: argparse.Namespace) -> None:
+    """Write simulated runs into ZIP archives in the course's layout."""
+    from unveil.aos import simulator
+
+    made = simulator.simulate(
+        args.out,
+        args.runs,
+        seed=args.seed,
+        workers=args.workers,
+        incomplete=args.incomplete,
+        balanced=args.balanced,
+        progress=_progress("run"),
+    )
+    print(f"{args.runs} runs in {len(made)} archives in {args.out}")
+
+
+def scan(args: argparse.Namespace) -> int:
+    """List complete and incomplete runs of archives without unpacking them."""
+    from unveil.aos import archives
+
+    catalogue = archives.scan(args.paths, verify=args.verify, workers=args.workers)
+    print(catalogue.report())
+    if args.csv:
+        catalogue.table().to_csv(args.csv, index=False)
+    return 1 if catalogue.damaged else 0
+
+
+def prune(args: argparse.Namespace) -> None:
+    """Rewrite archives without the members of incomplete runs; says what it would do unless --yes is given."""
+    from unveil.aos import archives
+
+    catalogue = archives.scan(args.paths, verify=args.verify, workers=args.workers)
+    print(archives.prune(catalogue, yes=args.yes))
+
+
+def integrate(args: argparse.Namespace) -> None:
+    """Turn every complete run into a focal stack; goes on where an earlier call stopped."""
+    from unveil.aos import archives, stacks
+
+    catalogue = archives.scan(args.paths)
+    store = stacks.build(
+        catalogue,
+        args.out,
+        heights=args.heights,
+        workers=args.workers,
+        png=args.png,
+        delete_archives=args.delete_archives,
+        progress=_progress("run"),
+    )
+    print(f"{len(store)} focal stacks of {len(store.heights)} planes in {args.out}")
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a network on a stack store, or remake shipped weights with --preset."""
+    from unveil import recipes
+
+    if args.preset:
+        recipes.make(args.preset, args.out, minutes=args.minutes, devices=args.devices, workers=args.workers)
+        return
+    changes = {
+        name: getattr(args, name)
+        for name in (
+            "network",
+            "epochs",
+            "batch",
+            "learning_rate",
+            "minutes",
+            "seed",
+            "devices",
+            "num_nodes",
+            "strategy",
+        )
+        if getattr(args, name) is not None
+    }
+    fit = recipes.train_on_stacks(args.stacks, args.out, crop=args.crop, resume=not args.fresh, **changes)
+    best = fit.history["val_psnr"].max()
+    print(f"{len(fit.history)} epochs, best validation PSNR {best:.2f} dB, weights in {fit.weights}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Score weights beside the baselines on a stack store."""
+    from unveil import recipes
+
+    table = recipes.evaluate_on_stacks(args.weights, args.stacks, subset=args.subset)
+    print(recipes.readable(table))
+    if args.out:
+        recipes.save_table(table, args.out)
+        print(f"table of every run in {args.out}")
+
+
+def restore(args: argparse.Namespace) -> int:
+    """Restore a folder of integral images (or of 11 views), or a folder of such folders."""
+    from unveil import recipes
+
+    done = recipes.restore_folders(args.folder, args.out, weights=args.weights)
+    return 1 if any(result.error for result in done) else 0
+
+
+def slides(args: argparse.Namespace) -> None:
+    """Build the four slide decks from stored results and figures."""
+    from unveil.show import slides as decks
+
+    made = decks.build(args.out, results=args.results, figures=args.figures)
+    for path in [*made, *(decks.to_pdf(made) if args.pdf else [])]:
+        print(path)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Execute the six notebooks in order and say what was made."""
+    from unveil import recipes
+
+    recipes.run_course()
+
+
+def notebooks(args: argparse.Namespace) -> None:
+    """Execute the committed notebooks in place and clean them."""
+    from unveil import notebooks as books
+
+    for path in args.paths or [*books.course(), *books.solutions()]:
+        books.execute(Path(path), Path(path))
+
+
+def figures(args: argparse.Namespace) -> None:
+    """Rebuild the figures and their index from stored results."""
+    from unveil import recipes
+
+    recipes.rebuild_figures()
+
+
+def badges(args: argparse.Namespace) -> None:
+    """Point Colab badges and clone URLs at the repository's origin."""
+    from unveil import notebooks as books
+
+    home = args.url or books.repository()
+    paths = [*books.course(), *books.solutions(), project.ROOT / "README.md"]
+    changed = books.write_badges(home, paths)
+    print(f"{home}: {len(changed)} files changed")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m unveil", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    cores = os.cpu_count() or 1
+
+    def command(function: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
+        text = function.__doc__.split("\n")[0]
+        added = commands.add_parser(function.__name__, help=text, description=text)
+        added.set_defaults(run=function)
+        return added
+
+    sub = command(simulate)
+    sub.add_argument("--runs", type=_count, default=120, help="number of runs (default 120)")
+    sub.add_argument("--out", type=Path, default=project.work() / "data" / "archives", help="folder for the ZIPs")
+    sub.add_argument("--seed", type=int, default=project.SAMPLE_SEED)
+    sub.add_argument("--workers", type=_count, default=cores, help="processes; the bytes do not depend on it")
+    sub.add_argument("--incomplete", type=float, default=0.028, help="share of runs with missing files")
+    sub.add_argument("--balanced", action="store_true", help="the same number of runs for every pose × density")
+
+    for function in (scan, prune):
+        sub = command(function)
+        sub.add_argument("paths", nargs="+", type=Path, help="ZIP archives or folders of them")
+        sub.add_argument("--verify", action="store_true", help="also read and decode every member")
+        sub.add_argument("--workers", type=_count, default=cores)
+        if function is scan:
+            sub.add_argument("--csv", type=Path, help="write a table with one row per run")
+        else:
+            sub.add_argument("--yes", action="store_true", help="really rewrite the archives")
+
+    sub = command(integrate)
+    sub.add_argument("paths", nargs="+", type=Path, help="ZIP archives or folders of them")
+    sub.add_argument("--out", type=Path, default=project.work() / "data" / "stacks", help="folder of the stack store")
+    sub.add_argument("--heights", type=_heights, default=(0.2, 0.6, 1.0, 1.4, 1.8), help="metres, comma separated")
+    sub.add_argument("--workers", type=_count, default=cores)
+    sub.add_argument("--png", type=Path, help="also write every plane as PNG into this folder")
+    sub.add_argument(
+        "--delete-archives",
+        action="store_true",
+        help="delete each archive after its stacks were read back and compared",
+    )
+
+    sub = command(train)
+    sub.add_argument("--preset", help="remake shipped weights: full (all of them) or one of their names")
+    sub.add_argument("--stacks", type=Path, default=project.work() / "data" / "stacks")
+    sub.add_argument("--out", type=Path, default=project.work() / "data" / "checkpoints" / "command")
+    sub.add_argument("--network")
+    sub.add_argument("--epochs", type=_count)
+    sub.add_argument("--batch", type=_count)
+    sub.add_argument("--crop", type=_count, default=128, help="side of the training crops in pixels")
+    sub.add_argument("--learning-rate", type=float)
+    sub.add_argument("--minutes", type=float, help="stop after the epoch in which this time is over")
+    sub.add_argument("--seed", type=int)
+    sub.add_argument("--devices", type=_devices, help="number of processes or GPUs, passed to Lightning")
+    sub.add_argument("--num-nodes", type=_count, help="passed to Lightning")
+    sub.add_argument("--strategy", help="passed to Lightning, for example ddp")
+    sub.add_argument("--workers", type=_count, default=cores)
+    sub.add_argument("--fresh", action="store_true", help="do not resume from the last checkpoint")
+
+    sub = command(evaluate)
+    sub.add_argument("--weights", type=Path, help="safetensors file (default: the shipped ones)")
+    sub.add_argument("--stacks", type=Path, default=project.work() / "data" / "stacks")
+    sub.add_argument("--subset", choices=("test", "validation", "train", "all"), default="test")
+    sub.add_argument("--out", type=Path, help="write one row per run and model as CSV")
+
+    sub = command(restore)
+    sub.add_argument("folder", type=Path, help="PNGs named by height in cm, or a run's 11 views, or folders of such")
+    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--weights", type=Path, help="safetensors file (default: the shipped ones)")
+
+    sub = command(slides)
+    sub.add_argument("--out", type=Path, default=project.work() / "slides")
+    sub.add_argument("--results", type=Path, default=project.work() / "data" / "results")
+    sub.add_argument("--figures", type=Path, default=project.work() / "figures")
+    sub.add_argument("--no-pdf", dest="pdf", action="store_false", help="PowerPoint only")
+
+    command(run)
+    command(notebooks).add_argument("paths", nargs="*", help="notebooks (default: all)")
+    command(figures)
+    command(badges).add_argument("--url", help="https://github.com/OWNER/NAME (default: git's origin)")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _devices(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _heights(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of heights in metres such as 0.2,0.6,1.0") from None
+
+
+def _progress(unit: str) -> Callable[[int, int], None] | None:
+    """A progress bar as a callback of (done, total); silent where nobody watches."""
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    bar = tqdm(unit=unit, leave=False)
+
+    def update(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return update
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors the user can mend end in one line on stderr and status 1."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except UnveilError as error:
+        print(f"unveil {args.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        print(
+            f"unveil {args.command}: {error.filename or ''}: {error.strerror}; free space or choose --out",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print(f"unveil {args.command}: interrupted; call it again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
