@@ -285,8 +285,6 @@ def _write_pictures(
         scores = metrics.set_index("image")["psnr"]
         panels = {
             f"integral at {plane} · {scores[f'plane {plane}']:.1f} dB": stack[middle],
-                middle
-            ],
             f"restored · {scores['restored']:.1f} dB": gray,
             "truth": truth,
         }
