@@ -16,6 +16,7 @@ from PIL import Image
 from test_parameters import SAMPLE
 
 from unveil.aos import archives, parameters
+from unveil.aos.png import decode
 from unveil.errors import UnveilError
 
 
@@ -31,17 +32,19 @@ def gray(level: int) -> np.ndarray:
     return image
 
 
-def raw_png(rows: int, declared: int = 512, interlace: int = 0) -> bytes:
-    """A PNG whose pixel data end, properly, after some rows."""
+def raw_png(rows: bytes, height: int = 512, interlace: int = 0, cut: int = 0) -> bytes:
+    """A PNG of filtered rows, whatever their number, all its chunks well-formed; ``cut`` shortens the pixel data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 512, declared, 8, 0, 0, 0, interlace)
-    pixels = zlib.compress((b"\0" + b"\x64" * 512) * rows)
+    header = struct.pack(">IIBBBBB", 512, height, 8, 0, 0, 0, interlace)
+    pixels = zlib.compress(rows)
+    pixels = pixels[: len(pixels) - cut]
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
+ROW = b"\0" + b"\x64" * 512
 PNGS = [png(gray(level)) for level in range(12)]
 
 
@@ -281,6 +284,21 @@ def test_read_run_returns_views_in_order_truth_and_parameters(tmp_path):
         assert run.parameters == archives.read_parameters(entry) == parameters.parse(SAMPLE)
 
 
+def test_every_filter_of_a_png_is_undone():
+    """Against Pillow, which chooses filters row by row; made by hand so that each filter is used, also in row 0."""
+    rng = np.random.default_rng(0)
+    smooth = (np.add.outer(np.arange(512), np.arange(512)) // 3 + rng.integers(0, 9, (512, 512))).astype(np.uint8)
+    for kind in range(5):
+        rows = np.concatenate([np.full((512, 1), kind, np.uint8), smooth], axis=1)
+        data = raw_png(rows.tobytes())
+        out = np.empty((512, 512), np.uint8)
+        decode(data, out)
+        assert np.array_equal(out, np.asarray(Image.open(io.BytesIO(data)))), f"filter {kind}"
+    mixed = np.concatenate([rng.integers(0, 5, (512, 1), np.uint8), smooth], axis=1)
+    decode(raw_png(mixed.tobytes()), out)
+    assert np.array_equal(out, np.asarray(Image.open(io.BytesIO(raw_png(mixed.tobytes())))))
+
+
 def test_a_black_picture_is_read(tmp_path):
     black = png(np.zeros((512, 512), np.uint8))
     write_zip(tmp_path / "a.zip", run_files("0_1") | {"0_1_GT_pose_0_thermal.png": black})
@@ -290,18 +308,23 @@ def test_a_black_picture_is_read(tmp_path):
 BAD = {
     "truncated PNG": PNGS[3][: len(PNGS[3]) // 2],
     "truncated PNG, no end": PNGS[3][:-12],
-    "truncated PNG, rows": raw_png(200),
-    "truncated PNG, one row": raw_png(511),
+    "truncated PNG, rows": raw_png(ROW * 200),
+    "truncated PNG, one row": raw_png(ROW * 511),
+    "truncated PNG, stream": raw_png(ROW * 512, cut=8),
+    "bad length of pixel data": raw_png(ROW * 513),
+    "bad length of pixel data, checksum": raw_png(ROW * 512, cut=2),
+    "unknown filter": raw_png(b"\5" + ROW[1:] + ROW * 511),
+    "truncated PNG, no pixels": raw_png(b""),
     "damaged PNG": PNGS[3].replace(b"IDAT", b"IDAX"),
     "bad chunk checksum": PNGS[3][:-20] + bytes([PNGS[3][-20] ^ 1]) + PNGS[3][-19:],
     "is not a PNG": b"GIF89a" * 30,
     "256×256 pixels where 512×512": png(np.zeros((256, 256), np.uint8)),
-    "512×513 pixels": raw_png(513, 513),
+    "512×513 pixels": raw_png(ROW * 513, 513),
     "8-bit RGB where 8-bit gray": png(np.zeros((512, 512, 3), np.uint8)),
     "8-bit RGBA": png(np.zeros((512, 512, 4), np.uint8)),
     "16-bit gray": png(np.zeros((512, 512), np.uint16)),
     "1-bit gray": png(np.zeros((512, 512), bool)),
-    "interlaced": raw_png(512, interlace=1),
+    "interlaced": raw_png(ROW * 512, interlace=1),
 }
 
 

@@ -5,7 +5,6 @@ two archives, in a subfolder, in any order and twice. :func:`scan` reads central
 each file lies, so that :func:`read_run` goes straight to its bytes.
 """
 
-import io
 import os
 import re
 import shutil
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from unveil.aos import parameters
 from unveil.errors import UnveilError
@@ -43,7 +41,8 @@ _REFETCH = "fetch this archive again"
 _REMEDY = "fetch the archive again, or drop the run (prune after a verifying scan)"
 _UNFINISHED = ".pruning"
 _CHUNK = 1 << 20
-_PIXEL_BYTES = SIZE * (SIZE + 1)  # every row of a PNG begins with a filter byte
+_PROPERTIES = ("filename", "date_time", "flag_bits", "external_attr", "comment", "compress_type")
+_PROPERTIES += ("CRC", "file_size", "compress_size")
 
 
 class Member(NamedTuple):
@@ -205,7 +204,7 @@ def scan(
     for archive in _find_archives(roots):
         try:
             stat = archive.stat()
-            listing = _list_members(archive)
+            listing = _directory(archive).filelist
         except (OSError, ValueError, struct.error, NotImplementedError, zipfile.BadZipFile) as error:
             catalogue.damaged.append(Damaged(archive, _diagnose(archive, error)))
             continue
@@ -362,12 +361,13 @@ def _find_archives(roots: list[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _list_members(archive: Path) -> list[zipfile.ZipInfo]:
-    with zipfile.ZipFile(archive) as opened:
-        listing, end = opened.infolist(), opened.start_dir
-    if any(info.header_offset < 0 or info.header_offset + info.compress_size > end for info in listing):
+def _directory(archive: Path) -> zipfile.ZipFile:
+    """The archive's central directory; the file itself is closed again."""
+    with zipfile.ZipFile(archive) as directory:
+        end = directory.start_dir
+    if any(info.header_offset < 0 or info.header_offset + info.compress_size > end for info in directory.filelist):
         raise zipfile.BadZipFile("files listed outside the archive")
-    return listing
+    return directory
 
 
 def _diagnose(archive: Path, error: Exception) -> str:
@@ -507,7 +507,8 @@ def _read(member: Member, handles: dict[Path, BinaryIO]) -> bytes:
         raise _bad(member, f"cannot be read ({error.strerror})") from error
     if member.method == _DEFLATED:
         try:
-            data = _inflate(data, member.size + 1, -zlib.MAX_WBITS)
+            # One byte more than announced is enough to notice a file that is too long, whatever it would grow to.
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
         except zlib.error as error:
             raise _bad(member, f"cannot be decompressed ({error})") from error
     if len(data) != member.size or zlib.crc32(data) != member.crc:
@@ -515,60 +516,14 @@ def _read(member: Member, handles: dict[Path, BinaryIO]) -> bytes:
     return data
 
 
-def _inflate(data: bytes, limit: int, bits: int = zlib.MAX_WBITS) -> bytes:
-    """Decompress up to ``limit`` bytes and no more, whatever the data would grow to."""
-    return zlib.decompressobj(bits).decompress(data, limit)
-
-
 def _decode(member: Member, handles: dict[Path, BinaryIO], out: np.ndarray) -> None:
-    """Decode an 8-bit gray PNG into ``out`` (512, 512)."""
-    data = _read(member, handles)
-    pixels = _check_png(member, data)
+    # Imported here because its compiler takes half a second to load, which a scan need not wait for.
+    from unveil.aos import png
+
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            out[:] = image
-        # Pillow leaves the rows black that a stream which ends too early, but properly, does not hold.
-        if not out[-1].any() and len(_inflate(b"".join(pixels), _PIXEL_BYTES)) < _PIXEL_BYTES:
-            raise _bad(member, "is a truncated PNG")
-    except (OSError, ValueError, SyntaxError, zlib.error, struct.error) as error:
-        raise _bad(member, f"is a damaged PNG ({error})") from error
-
-
-def _check_png(member: Member, data: bytes) -> list[memoryview]:
-    """Check header and chunks with their checksums, which Pillow passes over; returns the chunks of pixel data."""
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise _bad(member, "is not a PNG")
-    view = memoryview(data)
-    pixels = []
-    position, kind = 8, b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise _bad(member, "is a truncated PNG")
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
-            raise _bad(member, "is a truncated PNG")
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise _bad(member, "is a damaged PNG (bad chunk checksum)")
-        if position == 8:
-            _check_header(member, kind, view[position + 8 : end])
-        if kind == b"IDAT":
-            pixels.append(view[position + 8 : end])
-        position = end + 4
-    return pixels
-
-
-def _check_header(member: Member, kind: bytes, header: memoryview) -> None:
-    if kind != b"IHDR" or len(header) != 13:
-        raise _bad(member, "is a damaged PNG (no header)")
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    if (width, height) != (SIZE, SIZE):
-        raise _bad(member, f"has {width}×{height} pixels where {SIZE}×{SIZE} belong")
-    if (depth, colour) != (8, 0):
-        kinds = {0: "gray", 2: "RGB", 3: "palette", 4: "gray and alpha", 6: "RGBA"}
-        raise _bad(member, f"is {depth}-bit {kinds.get(colour, 'colour')} where 8-bit gray belongs")
-    if interlaced:
-        raise _bad(member, "is an interlaced PNG where a plain one belongs")
+        png.decode(_read(member, handles), out)
+    except ValueError as error:
+        raise _bad(member, str(error)) from error
 
 
 def _parse(member: Member, handles: dict[Path, BinaryIO]) -> parameters.Parameters:
@@ -633,9 +588,8 @@ def _remove_unfinished(archive: Path) -> None:
 def _plan(archive: Path, drops: Callable[[zipfile.ZipInfo], bool]) -> _Plan:
     """Lay out the archive without the files that ``drops`` names; bytes between files stay with the file before."""
     try:
-        listing = _list_members(archive)
-        with zipfile.ZipFile(archive) as opened:
-            comment, start = opened.comment, opened.start_dir
+        directory = _directory(archive)
+        listing, start = directory.filelist, directory.start_dir
         with open(archive, "rb") as handle:
             handle.seek(start)
             records = _split_directory(handle.read(), len(listing))
@@ -653,8 +607,8 @@ def _plan(archive: Path, drops: Callable[[zipfile.ZipInfo], bool]) -> _Plan:
         position += ends[offset] - offset
     for info, record in kept:
         _relocate(record, moved[info.header_offset])
-    directory = b"".join(record for _, record in kept)
-    closing = directory + _closing_records(len(kept), len(directory), position, comment)
+    joined = b"".join(record for _, record in kept)
+    closing = joined + _closing_records(len(kept), len(joined), position, directory.comment)
     return _Plan(kept, spans, closing, position + len(closing))
 
 
@@ -735,7 +689,7 @@ def _compare(archive: Path, old: Path, new: Path, plan: _Plan) -> None:
     """Read a new archive back: same bytes, same listing, and the checksum of every file of a run."""
     differs = UnveilError(f"{archive}: its copy differs from it, it is unchanged: check the disk, then prune again")
     try:
-        listing = _list_members(new)
+        listing = _directory(new).filelist
     except zipfile.BadZipFile:
         raise differs from None
     with open(old, "rb") as source, open(new, "rb") as copy:
@@ -746,13 +700,13 @@ def _compare(archive: Path, old: Path, new: Path, plan: _Plan) -> None:
                 if before != after:
                     raise differs
             position = stop
-        if [_properties(info) for info, _ in plan.kept] != [_properties(info) for info in listing]:
+        kept = (info for info, _ in plan.kept)
+        if len(listing) != len(plan.kept) or any(map(_differ, kept, listing)):
             raise differs
         for info in listing:
             if _identify(info.filename) is not None:
                 _read(_member(archive, info), {archive: copy})
 
 
-def _properties(info: zipfile.ZipInfo) -> tuple:
-    sizes = info.CRC, info.file_size, info.compress_size, info.compress_type
-    return info.filename, info.date_time, info.flag_bits, info.external_attr, info.comment, *sizes
+def _differ(before: zipfile.ZipInfo, after: zipfile.ZipInfo) -> bool:
+    return any(getattr(before, name) != getattr(after, name) for name in _PROPERTIES)
