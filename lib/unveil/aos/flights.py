@@ -51,7 +51,7 @@ def read(
 
     Args:
         folder: the folder with ``poses.json``, or a pose file of another name.
-        level: bring the views' medians together, because the camera's gain steps show as seams; see `levelled`.
+        level: bring the views' gray levels together, because the camera's gain steps show as seams; see `levelled`.
         images: where the pictures lie; by default beside the pose file or in ``images`` below it.
         fov: vertical field of view in degrees where the pose file names none; by default that of JKU's camera.
 
@@ -92,9 +92,19 @@ def read(
 
 
 def levelled(views: np.ndarray) -> np.ndarray:
-    """The views (V, H, W) shifted in gray level so that each has the median of their medians, float32, not clipped."""
-    medians = np.median(views, axis=(1, 2)).astype(np.float32)
-    return views + (np.median(medians) - medians)[:, None, None]
+    """Undo the camera's gain steps: each view is scaled and shifted to the same median and interquartile range.
+
+    Args:
+        views: (V, H, W) gray levels.
+
+    Returns:
+        (V, H, W) float32, not clipped, with the median of the views' medians and of their ranges. A view without any
+        range is only shifted. On JKU's flight the median alone leaves seams where the gain changed.
+    """
+    low, median, high = np.percentile(views, (25, 50, 75), axis=(1, 2))[:, :, None, None]
+    spread = high - low
+    gain = np.divide(np.median(spread), spread, out=np.ones_like(spread), where=spread > 0)
+    return ((views - median) * gain + np.median(median)).astype(np.float32)
 
 
 def _read_json(path: Path) -> dict:

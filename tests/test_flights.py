@@ -1,0 +1,134 @@
+"""Real flights: both forms of pose files, levelling, and what is said about bad ones."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unveil.aos import flights
+from unveil.aos.camera import course_rig
+from unveil.aos.integrator import integrate
+from unveil.errors import UnveilError
+
+RIG = course_rig()[:4]
+
+
+def jku_poses(suffix=".tiff"):
+    """As JKU writes them: raw TIFFs' names, some numbers as strings."""
+    matrices = [[[str(n) for n in row] for row in matrix] for matrix in RIG.extrinsics.tolist()]
+    return {"images": [{"imagefile": f"{i}{suffix}", "M3x4": matrix} for i, matrix in enumerate(matrices)]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(1)
+    (tmp_path / "images").mkdir()
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 60 + 40 * i, (24, 24), dtype=np.uint8)).save(tmp_path / "images" / f"{i}.png")
+    (tmp_path / "poses.json").write_text(json.dumps(jku_poses()))
+    return tmp_path
+
+
+def test_jku_form_names_tiffs_but_ships_pngs(folder):
+    flight = flights.read(folder)
+    assert flight.views.shape == (4, 24, 24)
+    assert flight.views.dtype == np.uint8
+    np.testing.assert_array_equal(flight.cameras.extrinsics, RIG.extrinsics)
+    np.testing.assert_allclose(flight.cameras.fov, 50.8154, atol=1e-4)
+    assert flight.names == ["0.tiff", "1.tiff", "2.tiff", "3.tiff"]
+    assert flight.target == 2
+
+
+def test_list_form_tells_centre_and_field_of_view(folder):
+    names = [f"{i}.png" for i in range(4)]
+    poses = {"fov_images": 43.5, "center": 1, "imagefiles": names, "views": RIG.extrinsics.tolist()}
+    (folder / "mine.json").write_text(json.dumps(poses))
+    flight = flights.read(folder / "mine.json", fov=60)
+    assert flight.target == 1
+    assert (flight.cameras.fov == 43.5).all()
+
+
+def test_pictures_beside_the_poses_or_elsewhere(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "p.json").write_text(json.dumps(jku_poses(".png")))
+    assert len(flights.read(folder / "elsewhere" / "p.json", images=folder / "images", fov=60)) == 4
+    for picture in (folder / "images").iterdir():
+        picture.rename(folder / picture.name)
+    assert len(flights.read(folder)) == 4
+
+
+def test_levelling_brings_medians_and_spreads_together(folder):
+    flight = flights.read(folder, level=True)
+    assert flight.views.dtype == np.float32
+    medians = np.median(flight.views, axis=(1, 2))
+    np.testing.assert_allclose(medians, np.median(np.median(flights.read(folder).views, axis=(1, 2))), atol=1e-4)
+    spread = np.subtract(*np.percentile(flight.views, (75, 25), axis=(1, 2)))
+    np.testing.assert_allclose(spread, spread[0], rtol=1e-5)
+
+
+def test_levelling_a_uniform_view_only_shifts_it():
+    views = np.stack([np.full((4, 4), 10, np.uint8), np.arange(16, dtype=np.uint8).reshape(4, 4)])
+    assert np.ptp(flights.levelled(views)[0]) == 0
+
+
+def test_sixteen_bit_pictures_keep_their_levels(folder):
+    deep = np.full((24, 24), 30000, np.uint16)
+    for i in range(4):
+        Image.fromarray(deep).save(folder / "images" / f"{i}.tiff")
+    flight = flights.read(folder)
+    assert flight.views.dtype == np.float32
+    assert (flight.views == 30000).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "JSON object"),
+        ('{"images": [{"imagefile": "0.png"}]}', "M3x4"),
+        ('{"images": []}', "0 pictures"),
+        ('{"images": [{"imagefile": "0.png", "M3x4": [["a"]]}]}', "not a pose file"),
+        ('{"images": [{"imagefile": "0.png", "M3x4": [[1, 2, 3, 4]]}]}', r"\(V, 3, 4\)"),
+        ('{"imagefiles": ["0.png"], "views": []}', "1 pictures and 0 poses"),
+        ('{"imagefiles": ["0.png"], "views": [[[1,0,0,0],[0,1,0,0],[0,0,1,9]]], "center": 3}', "centre view 3"),
+        ('{"imagefiles": ["9.png"], "views": [[[1,0,0,0],[0,1,0,0],[0,0,1,9]]]}', "9.png is not in"),
+    ],
+)
+def test_bad_pose_files_are_named_with_the_remedy(folder, text, message):
+    (folder / "poses.json").write_text(text)
+    with pytest.raises(UnveilError, match=message) as error:
+        flights.read(folder)
+    assert "poses.json" in str(error.value)
+
+
+def test_bad_pictures_are_named(folder):
+    with pytest.raises(UnveilError, match=r"no pose file can be read here"):
+        flights.read(folder / "nowhere")
+    Image.new("L", (24, 25)).save(folder / "images" / "2.png")
+    with pytest.raises(UnveilError, match=r"2\.png: .*first picture"):
+        flights.read(folder)
+    Image.new("RGB", (24, 24)).save(folder / "images" / "2.png")
+    with pytest.raises(UnveilError, match=r"2\.png: a gray picture"):
+        flights.read(folder)
+    whole = (folder / "images" / "3.png").read_bytes()
+    Image.new("L", (24, 24)).save(folder / "images" / "2.png")
+    (folder / "images" / "3.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnveilError, match=r"3\.png: not a readable picture"):
+        flights.read(folder)
+
+
+def test_the_people_of_the_real_flight_stand_out(reference):
+    flight = flights.read(reference / "flight", level=True)
+    assert flight.target == 15
+    assert len(flight) == 30
+
+    def brightest(height):
+        """How far the warmest spot stands above the median, in units of the scene's spread."""
+        image, coverage = (part[0] for part in integrate(flight.views, flight.cameras, height, flight.target))
+        low, middle, high = np.percentile(image[coverage > 3], (5, 50, 95))
+        return (image[203:225, 208:226].max() - middle) / (high - low)
+
+    heights = (-12, -15, -17.5, -20, -23)
+    assert max(heights, key=brightest) == -17.5
+    assert brightest(-17.5) > 1.4
