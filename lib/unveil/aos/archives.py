@@ -257,11 +257,18 @@ class Pruned(NamedTuple):
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What :func:`prune` dropped, or would drop: ids of runs, and the archives concerned."""
+    """What :func:`prune` dropped, or would drop: ids of runs, and the archives concerned.
+
+    ``obstacle`` is the reason why it would refuse to go beyond a dry run, if there is one.
+    """
 
     done: bool
     runs: list[str]
     archives: list[Pruned]
+    obstacle: str = ""
+
+    def __str__(self) -> str:
+        return self.report()
 
     def report(self) -> str:
         """The same as text."""
@@ -269,13 +276,17 @@ class PruneReport:
             return "nothing to prune: no archive holds files of incomplete runs"
         saved = sum(a.before - a.after for a in self.archives)
         files = sum(a.dropped for a in self.archives)
-        verb = "dropped" if self.done else "would drop"
-        lines = [f"{verb} {len(self.runs):,} incomplete runs, {files:,} files, {saved / 1e6:,.1f} MB"]
+        verb = "dropped" if self.done else "to drop"
+        lines = [f"{verb}: {len(self.runs):,} incomplete runs, {files:,} files, {saved / 1e6:,.1f} MB"]
         for a in self.archives:
             sizes = f"{a.before / 1e6:,.1f} → {a.after / 1e6:,.1f} MB"
             lines.append(f"  {a.archive}: {a.dropped:,} files {verb}, {a.kept:,} kept, {sizes}")
+        if self.runs:
+            lines.append(f"runs: {', '.join(self.runs)}")
         if not self.done:
             lines.append("nothing was changed: this was a dry run")
+        if self.obstacle:
+            lines.append(f"beware: {self.obstacle}")
         return "\n".join(lines)
 
 
@@ -300,11 +311,14 @@ def prune(
     _check_unchanged(catalogue)
     doomed = {entry.id for entry in catalogue.incomplete}
     missing = any(len(entry.members) < len(ROLES) for entry in catalogue.incomplete)
-    if yes and missing and catalogue.damaged and not despite_damaged:
-        raise UnveilError(
+    obstacle = ""
+    if missing and catalogue.damaged and not despite_damaged:
+        obstacle = (
             f"{catalogue.damaged[0].archive}: damaged, and may hold files that incomplete runs miss: "
             "fetch it again or move it elsewhere, then scan and prune"
         )
+        if yes:
+            raise UnveilError(obstacle)
 
     def drops(info: zipfile.ZipInfo) -> bool:
         identity = _identify(info.filename)
@@ -321,7 +335,7 @@ def prune(
             pruned.append(Pruned(archive, stamp.size, plan.size, stamp.files - len(plan.kept), len(plan.kept)))
         if progress is not None:
             progress(done, len(catalogue.stamps))
-    return PruneReport(yes, [entry.id for entry in catalogue.incomplete], pruned)
+    return PruneReport(yes, [entry.id for entry in catalogue.incomplete], pruned, obstacle)
 
 
 def check_pruned(before: Catalogue, after: Catalogue) -> None:
@@ -448,7 +462,7 @@ def _verify(catalogue: Catalogue, workers: int, progress: Callable[[int, int], N
                 try:
                     _check(role, member, image)
                 except UnveilError as error:
-                    failures.append(str(error))
+                    failures.append(str(error).removesuffix(f": {_REMEDY}"))
                 else:
                     entry.members[role] = member
                     break
