@@ -35,21 +35,23 @@ KINK = 0.093  # sideways step of the trunk per whorl
 LENGTH_FACTOR, LENGTH_POWER = 0.65, 0.75  # child length = factor * length ** power
 CLUMP = (0.40, 0.05)  # straightness of a fork: first + second * r
 BRANCH_FACTOR = 2.45  # how far the second child is mirrored away from the first
-RADIUS, RADIUS_FALLOFF = 0.139, 0.70  # trunk at the first whorl; factor per fork (and inverse at the ground)
+RADIUS, FLARE = 0.139, 0.70  # trunk at the first whorl; its ratio to the radius at the ground
+RADIUS_FALLOFF = 0.65  # radius of a branch: factor per fork
 TWIG = 0.198  # half side of a twig's quad
 WOBBLE = 0.05  # a parameter of half the trees is multiplied by 1 ± this
 FACETED = 0.11  # m: wood of a larger radius is drawn as a hexagonal tube, thinner wood as one ribbon
 # ---- twig textures (lengths as fractions of the quad's side) -------------------------------------------------------
 TEXTURE = 96  # texels, both ways
 TEXTURES = 4  # different ones per run, each also mirrored
-LEAFLET_ANGLE = (35.0, 75.0)  # degrees from the stem
+LEAFLET_ANGLE = (10.0, 90.0)  # degrees from the stem
+LEAFLET_GRAIN = 0.35  # standard deviation of the tone from texel to texel
 STEM = 0.012  # half-width
 # ---- gray levels ---------------------------------------------------------------------------------------------------
 GRAY_PER_KELVIN = 255 / 45
 BLACK_KELVIN = 285.0  # K, gray level 0
 SKY, SUN = 5.0, 51.2  # K: heating of a surface by the sky, by the sun at right angles and albedo 1
-TONE, SPREAD = 0.25, 0.15  # relative variation of leaf albedo: within a twig's texture, between twigs
-TRUNK_ALBEDO = 0.18
+TONE, SPREAD = 0.20, 0.05  # relative variation of leaf albedo: within a twig's texture, between twigs
+TRUNK_ALBEDO = 0.15
 _CLEAR = -128  # texel that hides nothing
 
 
@@ -86,9 +88,9 @@ class Species:
     grow: float = 0.12
     trunk: float = 1.0
     levels: int = 5
-    leaflet_length: float = 0.224
-    leaflet_width: float = 0.031
-    leaflets: int = 14
+    leaflet_length: float = 0.115
+    leaflet_width: float = 0.032
+    leaflets: int = 34
     leaf_albedo: float = 0.14
 
     @classmethod
@@ -102,9 +104,9 @@ class Species:
             grow=rng.uniform(0.10, 0.35),
             trunk=rng.uniform(0.85, 1.15),
             levels=6 if fine else 5,
-            leaflet_length=rng.uniform(0.18, 0.25),
-            leaflet_width=rng.uniform(0.027, 0.045) * (0.75 if fine else 1.0),
-            leaflets=int(rng.integers(10, 16)),
+            leaflet_length=rng.uniform(0.09, 0.14),
+            leaflet_width=rng.uniform(0.027, 0.042) * (0.75 if fine else 1.0),
+            leaflets=int(rng.integers(29, 45)),
             leaf_albedo=rng.uniform(0.10, 0.18),
         )
 
@@ -175,7 +177,7 @@ def grow(rng: np.random.Generator, places: np.ndarray, species: Species) -> tupl
 
     head = np.zeros((n, 3))
     head[:, 2] = height
-    add_wood(np.zeros((n, 3)), head, radius / RADIUS_FALLOFF, radius, tree)
+    add_wood(np.zeros((n, 3)), head, radius / FLARE, radius, tree)
     fronts = []  # (level, head, direction, length, radius, tree) of branches that have still to fork
     axis = np.tile([0.0, 0.0, 1.0], (n, 1))
     for step in range(STEPS, 0, -1):
@@ -219,16 +221,16 @@ def twig_textures(rng: np.random.Generator, species: Species) -> np.ndarray:
     textures = np.full((TEXTURES, TEXTURE, TEXTURE), _CLEAR, np.int8)
     for texture in textures:
         texture[(np.abs(u - 0.5) < STEM) & (v < 0.9)] = -100
-        feet = np.linspace(0.08, 0.86, species.leaflets) + rng.uniform(-0.03, 0.03, species.leaflets)
+        grain = LEAFLET_GRAIN * rng.standard_normal(u.shape)
+        feet = np.linspace(0.05, 0.85, species.leaflets)
         for k, foot in enumerate(feet):
             angle = np.radians(rng.uniform(*LEAFLET_ANGLE)) * (1 if k % 2 else -1)
-            half, width = (
-                species.leaflet_length * rng.uniform(0.85, 1.1),
-                species.leaflet_width * rng.uniform(0.85, 1.15),
-            )
-            x, y = u - 0.5 - half * np.sin(angle), v - foot - half * np.cos(angle)
-            along, across = x * np.sin(angle) + y * np.cos(angle), x * np.cos(angle) - y * np.sin(angle)
-            texture[(along / half) ** 2 + (across / width) ** 2 < 1] = int(rng.uniform(-100, 100))
+            half, width = species.leaflet_length * rng.uniform(0.8, 1.2), species.leaflet_width * rng.uniform(0.8, 1.2)
+            sine, cosine = np.float32(np.sin(angle)), np.float32(np.cos(angle))
+            reach = half + rng.uniform(0, 0.5 - half)  # from the stem: leaflets sit on side shoots, too short to see
+            x, y = u - 0.5 - reach * sine, v - foot - half * cosine
+            leaflet = ((x * sine + y * cosine) / half) ** 2 + ((x * cosine - y * sine) / width) ** 2 < 1
+            texture[leaflet] = np.clip(100 * (rng.uniform(-0.6, 0.6) + grain[leaflet]), -100, 100)
     return np.concatenate([textures, textures[:, :, ::-1]])
 
 
@@ -267,8 +269,8 @@ def wood_quads(wood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Forest:
     """The forward model: what the trees of one run do to the scene below them.
 
-    corners (q, 4, 3) float32 as `project` gives them; texture (q,) int16, -1 for plain quads; gray (q, 2) float32: level
-    at tone 0, change per unit of tone; textures as `twig_textures` gives them.
+    corners (q, 4, 3) float32 as `project` gives them; texture (q,) int16, -1 for plain quads; gray (q, 2) float32:
+    level at tone 0, change per unit of tone; textures as `twig_textures` gives them.
     """
 
     corners: np.ndarray

@@ -17,6 +17,8 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,7 +30,6 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from unveil.aos import parameters
 from unveil.aos._forest import (
     ALTITUDE,
-    CAMERAS_X,
     CENTER,
     FOCAL,
     MAX_DENSITY,
@@ -37,13 +38,24 @@ from unveil.aos._forest import (
     Light,
     Scene,
     Species,
-    plant,
 )
 from unveil.aos.archives import Run
 from unveil.aos.parameters import Parameters
 from unveil.errors import UnveilError
 
-__all__ = ["COURSE", "SIZE", "Forest", "Light", "Scene", "Species", "Variation", "simulate", "simulate_run", "stratum"]
+__all__ = [
+    "COURSE",
+    "SIZE",
+    "Forest",
+    "Light",
+    "Scene",
+    "Species",
+    "Variation",
+    "simulate",
+    "simulate_run",
+    "simulate_scene",
+    "stratum",
+]
 
 # ---- which runs there are ------------------------------------------------------------------------------------------
 POSES = ("laying", "sitting", "idle", "none")
@@ -52,10 +64,11 @@ DENSITY_CYCLE = (100, 200) * 4 + (0, 100) + (200, 100) * 4 + (0, 200)  # trees p
 DENSITIES = (0, 100, 200)
 # ---- ground --------------------------------------------------------------------------------------------------------
 TILE = 32  # texels of the ground's texture, which repeats every metre
-TILE_COLUMNS, TILE_ROWS, TILE_NOISE = 0.75, 0.35, 1.6  # gray levels, standard deviations of stripes and soft noise
-TILE_SOFTNESS = 1.0  # texels
+TILE_COLUMNS, TILE_ROWS, TILE_NOISE = 0.75, 0.35, 1.5  # gray levels, standard deviations of stripes and soft noise
+TILE_SOFTNESS = (0.8, 1.25)  # texels along y and x
 # ---- person (lengths in life-size metres before `Variation.person_scale`) ------------------------------------------
 SPACING = 0.015  # m between surface points
+GIRTH = {"idle": 0.93, "sitting": 0.83, "laying": 0.68}  # factor on the radii below, so that areas are the course's
 PERSON_GRAY = (222.0, 238.0)  # gray level of a body lit at PERSON_COSINE
 PERSON_SHADE, PERSON_COSINE = 26.0, 0.8  # gray levels per unit of cosine to the sun
 WARMER = {"body": 0.0, "extremity": 8.0, "head": 12.0}  # gray levels
@@ -65,6 +78,7 @@ PERSON_REACH = 10  # m from the centre, both ways
 # ---- archives ------------------------------------------------------------------------------------------------------
 TIMESTAMP = (2022, 1, 1, 0, 0, 0)  # of every member, so that archives are byte-identical
 PNG_LEVEL = 1  # zlib's fastest
+RUNS_PER_WORKER = 4  # fewer are not worth the start of a process
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ class Variation:
     density: tuple[int, int] | None = None
     ground_kelvin: tuple[int, int] = (260, 312)
     tree_kelvin: tuple[int, int] = (295, 312)
-    trunk_kelvin: tuple[float, float] = (288.15, 288.15)
+    trunk_kelvin: tuple[float, float] = (290.0, 290.0)
     ambient: tuple[float, float] = (0.3, 1.0)
     azimuth: tuple[int, int] = (0, 60)
     compass: tuple[int, int] = (0, 359)
@@ -193,10 +207,16 @@ def _wrapped(angle: float) -> float:
 
 
 def _ground(rng: np.random.Generator, level: float, pattern: float) -> np.ndarray:
-    """Ground (SIZE, SIZE) uint8: one level and a faint tile of 1 m. Cameras stand whole metres apart: all see the same."""
-    noise = gaussian_filter(rng.standard_normal((TILE, TILE)), TILE_SOFTNESS, mode="wrap")
-    tile = TILE_NOISE * noise / noise.std()
-    tile += TILE_COLUMNS * rng.standard_normal((1, TILE)) + TILE_ROWS * rng.standard_normal((TILE, 1))
+    """Ground (SIZE, SIZE) uint8: one level and a faint tile of 1 m.
+
+    Cameras stand whole metres apart, so all see the same picture.
+    """
+
+    def soft(shape: tuple[int, int]) -> np.ndarray:
+        noise = gaussian_filter(rng.standard_normal(shape), TILE_SOFTNESS, mode="wrap")
+        return noise / noise.std()
+
+    tile = TILE_NOISE * soft((TILE, TILE)) + TILE_COLUMNS * soft((1, TILE)) + TILE_ROWS * soft((TILE, 1))
     tile -= tile.mean()
     texels = (np.arange(SIZE) - CENTER) * (ALTITUDE / FOCAL) * TILE
     rows, columns = np.meshgrid(texels, texels, indexing="ij")
@@ -220,7 +240,7 @@ def _standing(rng):
         ("head", [(0.02, 0, 1.62), (0.02, 0, 1.68)], [0.10, 0.10]),
     ]
     for side in (-1, 1):
-        stride, reach, swing = rng.uniform(-0.12, 0.12), rng.uniform(0.05, 0.25), rng.uniform(-0.15, 0.25)
+        stride, reach, swing = rng.uniform(-0.07, 0.07), rng.uniform(0.05, 0.22), rng.uniform(-0.10, 0.15)
         knee, foot = (stride / 2 + 0.03, side * 0.10, 0.48), (stride, side * 0.11, 0.06)
         elbow, hand = (swing / 3, side * (0.22 + reach / 2), 1.12), (swing + 0.1, side * (0.24 + reach), 0.86)
         limbs += [
@@ -236,15 +256,15 @@ def _sitting(rng):
     knee, sweep, bow = rng.uniform(-0.06, 0.06), rng.uniform(-0.10, 0.10), rng.uniform(-0.05, 0.06)
     head_x = -0.08 + bow
     limbs = [
-        ("body", [(0, 0, 0.13), (-0.06, 0, 0.36), (-0.10 + bow, -0.08, 0.58)], [0.14, 0.14, 0.13]),
-        ("body", [(0, 0, 0.13), (-0.06, 0, 0.36), (-0.10 + bow, 0.08, 0.58)], [0.14, 0.14, 0.13]),
+        ("body", [(0, 0, 0.13), (-0.06, 0, 0.36), (-0.10 + bow, -0.08, 0.58)], [0.14, 0.13, 0.12]),
+        ("body", [(0, 0, 0.13), (-0.06, 0, 0.36), (-0.10 + bow, 0.08, 0.58)], [0.14, 0.13, 0.12]),
         (
             "body",
             [(0.05, 0.09, 0.12), (0.45, 0.16 + sweep / 2, 0.12 + abs(knee)), (0.80, 0.22 + sweep, 0.07)],
-            [0.10, 0.08, 0.055],
+            [0.085, 0.065, 0.045],
         ),
         ("extremity", [(0.80, 0.22 + sweep, 0.07), (0.92, 0.25 + sweep, 0.09)], [0.05, 0.05]),
-        ("body", [(0.05, -0.09, 0.12), (0.36 + knee, -0.34, 0.16), (0.20, 0.0, 0.07)], [0.10, 0.08, 0.055]),
+        ("body", [(0.05, -0.09, 0.12), (0.36 + knee, -0.34, 0.16), (0.20, 0.0, 0.07)], [0.085, 0.065, 0.045]),
         ("extremity", [(0.20, 0.0, 0.07), (0.28, 0.06, 0.06)], [0.05, 0.05]),
         ("body", [(-0.10, 0.20, 0.62), (-0.26, 0.34 + sweep / 2, 0.36), (-0.40, 0.40, 0.06)], [0.055, 0.05, 0.04]),
         ("extremity", [(-0.40, 0.40, 0.06), (-0.45, 0.43, 0.04)], [0.045, 0.04]),
@@ -254,35 +274,32 @@ def _sitting(rng):
         ("head", [(head_x, 0, 0.80), (head_x + 0.02, 0, 0.85)], [0.10, 0.10]),
     ]
     mirror = rng.choice((-1.0, 1.0))
-    return [
-        (part, [(0.84 * x, 0.84 * mirror * y, z) for x, y, z in joints], [0.92 * r for r in radii])
-        for part, joints, radii in limbs
-    ]
+    return [(part, [(0.84 * x, 0.84 * mirror * y, z) for x, y, z in joints], radii) for part, joints, radii in limbs]
 
 
 def _laying(rng):
     limbs = [
-        ("body", [(-0.02, 0, 0.12), (0.22, 0, 0.12)], [0.15, 0.14]),
-        ("body", [(0.20, -0.07, 0.12), (0.46, -0.09, 0.12)], [0.13, 0.12]),
-        ("body", [(0.20, 0.07, 0.12), (0.46, 0.09, 0.12)], [0.13, 0.12]),
+        ("body", [(-0.02, 0, 0.12), (0.22, 0, 0.12)], [0.13, 0.11]),
+        ("body", [(0.20, -0.03, 0.12), (0.44, -0.08, 0.12)], [0.11, 0.09]),
+        ("body", [(0.20, 0.03, 0.12), (0.44, 0.08, 0.12)], [0.11, 0.09]),
         ("extremity", [(0.52, 0, 0.12), (0.60, 0, 0.12)], [0.06, 0.06]),
         ("head", [(0.66, 0, 0.13), (0.74, 0, 0.13)], [0.10, 0.10]),
     ]
     for side in (-1, 1):
-        spread, bend, lift = rng.uniform(0.03, 0.14), rng.uniform(0.0, 0.12), rng.uniform(-0.02, 0.10)
+        spread, bend, lift = rng.uniform(0.03, 0.14), rng.uniform(0.0, 0.16), rng.uniform(-0.02, 0.10)
         ankle = (-0.84, side * (0.10 + spread), 0.07)
         elbow, hand = (0.20 + lift, side * (0.27 + bend), 0.09), (-0.04 + lift, side * (0.30 - bend), 0.08)
         limbs += [
             (
                 "body",
                 [(-0.04, side * 0.09, 0.12), (-0.45, side * (0.11 + spread / 2 + bend), 0.11), ankle],
-                [0.105, 0.08, 0.055],
+                [0.085, 0.06, 0.042],
             ),
             ("extremity", [ankle, (-0.96, ankle[1] + side * 0.03, 0.09)], [0.05, 0.05]),
-            ("body", [(0.44, side * 0.20, 0.11), elbow, hand], [0.06, 0.05, 0.045]),
+            ("body", [(0.44, side * 0.15, 0.11), elbow, hand], [0.05, 0.042, 0.035]),
             ("extremity", [hand, (hand[0] - 0.08, hand[1], 0.08)], [0.05, 0.045]),
         ]
-    return [(part, joints, [0.8 * r for r in radii]) for part, joints, radii in limbs]
+    return limbs
 
 
 def _surface(tail, head, tail_radius: float, head_radius: float) -> tuple[np.ndarray, np.ndarray]:
@@ -315,15 +332,15 @@ def _person(
     position = (_whole(rng, (-PERSON_REACH, PERSON_REACH)), _whole(rng, (-PERSON_REACH, PERSON_REACH)))
     degrees = float(rng.integers(0, 360))
     scale, base = rng.uniform(*variation.person_scale), rng.uniform(*PERSON_GRAY) + rng.uniform(*variation.person_gray)
-    points, normals, warmth = [], [], []
+    points, normals, warmth, girth = [], [], [], GIRTH[pose]
     for part, joints, radii in _limbs(rng, pose):
         for k in range(len(joints) - 1):
-            p, n = _surface(joints[k], joints[k + 1], radii[k], radii[k + 1])
+            p, n = _surface(joints[k], joints[k + 1], girth * radii[k], girth * radii[k + 1])
             points.append(p)
             normals.append(n)
             warmth.append(np.full(len(p), WARMER[part]))
     points, normals, warmth = np.concatenate(points), np.concatenate(normals), np.concatenate(warmth)
-    points = points[:, [0, 1, 2]] * scale
+    points *= scale
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     # Parameters.txt counts x and y against this module's y and x, which also turns the sense of the rotation.
     to_world = np.array([[-s, -c, 0], [-c, s, 0], [0, 0, 1]])
@@ -387,10 +404,11 @@ def simulate(
 ) -> list[Path]:
     """Writes `runs` simulated flights as ZIP archives in the course's layout; returns their paths.
 
-    incomplete: fraction of the runs that lack one to three of their 13 files on purpose · split: fraction whose files lie
-    in two archives (the last archive's runs have no next one) · balanced: see `stratum` · progress(done, runs) after
-    every run. An archive appears under its name only when it is whole; its bytes depend on the arguments and on nothing
-    else, workers included. Raises UnveilError where the folder cannot be written or holds other archives of the batch.
+    incomplete: fraction of the runs that lack one to three of their 13 files on purpose · split: fraction whose files
+    lie in two archives (the last archive's runs have no next one) · balanced: see `stratum` · progress(done, runs) is
+    called after every run. An archive appears under its name only when it is whole; its bytes depend on the arguments
+    and on nothing else, workers included. Raises UnveilError where the folder cannot be written or holds other archives
+    of the batch.
     """
     if runs < 1 or runs_per_archive < 1:
         raise UnveilError(f"{runs} runs, {runs_per_archive} per archive: ask for at least one of each")
@@ -407,37 +425,38 @@ def simulate(
 
     lacking, parted = _chosen(seed, incomplete, 1, runs), _chosen(seed, split, 2, runs)
     jobs = [(seed, index, batch, balanced, variation) for index in range(runs)]
-    results = _ordered(jobs, min(workers or os.cpu_count() or 1, runs))
+    workers = max(1, min(workers or os.cpu_count() or 1, runs // RUNS_PER_WORKER))
     carried: list[tuple[str, bytes]] = []
-    for number, path in enumerate(paths):
-        part = path.with_name(path.name + ".part")
-        try:
-            with zipfile.ZipFile(part, "w") as archive:
-                for name, content in carried:
-                    _write(archive, batch, name, content)
-                carried = []
-                for index in range(number * runs_per_archive, min((number + 1) * runs_per_archive, runs)):
-                    files = next(results)
-                    choice = np.random.default_rng(np.random.SeedSequence([seed, index, 3]))
-                    if index in lacking:
-                        gone = choice.choice(len(files), choice.integers(1, 4), replace=False)
-                        files = [file for k, file in enumerate(files) if k not in gone]
-                    elif index in parted and number + 1 < count:
-                        first = int(choice.integers(1, len(files)))
-                        carried += files[first:]
-                        files = files[:first]
-                    for name, content in files:
+    with closing(_ordered(jobs, workers)) as results:
+        for number, path in enumerate(paths):
+            part = path.with_name(path.name + ".part")
+            try:
+                with zipfile.ZipFile(part, "w") as archive:
+                    for name, content in carried:
                         _write(archive, batch, name, content)
-                    if progress:
-                        progress(index + 1, runs)
-            os.replace(part, path)
-        except OSError as error:
-            raise UnveilError(
-                f"cannot write {path}: {error.strerror}; free some space or choose another folder"
-            ) from None
-        finally:
-            if part.exists():
-                part.unlink()
+                    carried = []
+                    for index in range(number * runs_per_archive, min((number + 1) * runs_per_archive, runs)):
+                        files = next(results)
+                        choice = np.random.default_rng(np.random.SeedSequence([seed, index, 3]))
+                        if index in lacking:
+                            gone = choice.choice(len(files), choice.integers(1, 4), replace=False)
+                            files = [file for k, file in enumerate(files) if k not in gone]
+                        elif index in parted and number + 1 < count:
+                            first = int(choice.integers(1, len(files)))
+                            carried += files[first:]
+                            files = files[:first]
+                        for name, content in files:
+                            _write(archive, batch, name, content)
+                        if progress:
+                            progress(index + 1, runs)
+                os.replace(part, path)
+            except OSError as error:
+                why = error.strerror or error
+                raise UnveilError(f"cannot write {path}: {why}; free some space or choose another folder") from None
+            except BrokenProcessPool:
+                raise UnveilError(f"a worker was killed while making {path}: try again with fewer workers") from None
+            finally:
+                part.unlink(missing_ok=True)
     return paths
 
 
