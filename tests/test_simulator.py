@@ -114,16 +114,15 @@ def test_statistics_beside_the_real_run(reference):
 
     ground = np.median(load("GT_pose_0_thermal"))
     real = np.stack([np.abs(load(f"pose_{k}_thermal") - ground) > 6 for k in range(11)])
-    vary = Variation(ground_kelvin=(299, 299), tree_kelvin=(303, 303))
-    ours = []
-    for index in range(8):
-        scene, forest = simulate_scene(3, index, 100, variation=vary)
-        ours.append(np.abs(forest.occlude(scene).astype(float) - np.median(scene.ground)) > 6)
-    assert np.mean(ours) == pytest.approx(real.mean(), abs=0.08)
-    ours_rough = np.mean([smoothness(canopy_weight(mask)) for mask in ours], axis=0)
-    assert ours_rough == pytest.approx(smoothness(canopy_weight(real)), rel=0.2)
-    leaves, wood = load("pose_5_thermal")[real[5]], 105
-    assert 0.1 < np.mean(leaves < wood) < 0.3
+    single = [forest.hidden(scene, [0.0]).mean() for scene, forest in (simulate_scene(77, k, 100) for k in range(20))]
+    assert np.mean(single) == pytest.approx(real[5].mean(), abs=0.05)
+    ours = [canopy_weight(forest.hidden(scene)) for scene, forest in (simulate_scene(77, k, 100) for k in range(5))]
+    assert np.mean([smoothness(w) for w in ours], axis=0) == pytest.approx(smoothness(canopy_weight(real)), rel=0.2)
+    scene, forest = simulate_scene(77, 0, 100, variation=Variation(ground_kelvin=(260, 260)))
+    view, hidden = forest.occlude(scene, [0.0])[0], forest.hidden(scene, [0.0])[0]
+    dark = np.mean(load("pose_5_thermal")[real[5]] < 105)
+    assert np.mean(view[hidden] < 105) == pytest.approx(dark, abs=0.1)
+    assert view[hidden].min() == pytest.approx(load("pose_5_thermal")[real[5]].min(), abs=3)
 
 
 def test_ground_levels_are_spread_like_the_course():

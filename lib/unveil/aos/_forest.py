@@ -226,11 +226,14 @@ def twig_textures(rng: np.random.Generator, species: Species) -> np.ndarray:
         for k, foot in enumerate(feet):
             angle = np.radians(rng.uniform(*LEAFLET_ANGLE)) * (1 if k % 2 else -1)
             half, width = species.leaflet_length * rng.uniform(0.8, 1.2), species.leaflet_width * rng.uniform(0.8, 1.2)
-            sine, cosine = np.float32(np.sin(angle)), np.float32(np.cos(angle))
+            sine, cosine = np.sin(angle), np.cos(angle)
             reach = half + rng.uniform(0, 0.5 - half)  # from the stem: leaflets sit on side shoots, too short to see
-            x, y = u - 0.5 - reach * sine, v - foot - half * cosine
+            middle = np.array([foot + half * cosine, 0.5 + reach * sine])
+            low, high = (np.clip((middle + edge) * TEXTURE, 0, TEXTURE).astype(int) for edge in (-half, half))
+            patch = slice(low[0], high[0] + 1), slice(low[1], high[1] + 1)
+            x, y = u[patch] - middle[1], v[patch] - middle[0]
             leaflet = ((x * sine + y * cosine) / half) ** 2 + ((x * cosine - y * sine) / width) ** 2 < 1
-            texture[leaflet] = np.clip(100 * (rng.uniform(-0.6, 0.6) + grain[leaflet]), -100, 100)
+            texture[patch][leaflet] = np.clip(100 * (rng.uniform(-0.6, 0.6) + grain[patch][leaflet]), -100, 100)
     return np.concatenate([textures, textures[:, :, ::-1]])
 
 
@@ -290,11 +293,11 @@ class Forest:
     ) -> Forest:
         """Grows `density` trees per hectare under the given light; leaves and wood at the given temperatures in K."""
         species = species or Species.draw(rng)
-        textures = twig_textures(rng, species)
         places = plant(rng, density)
         if not len(places):
             none = np.zeros((0, 4, 3), np.float32)
-            return cls(none, np.zeros(0, np.int16), np.zeros((0, 2), np.float32), textures)
+            return cls(none, np.zeros(0, np.int16), np.zeros((0, 2), np.float32), np.zeros((0, 1, 1), np.int8))
+        textures = twig_textures(rng, species)
         wood, twigs = grow(rng, places, species)
         wood_corners, wood_normals = wood_quads(wood)
         wood_gray = light.gray(trunk_kelvin, TRUNK_ALBEDO, np.maximum(0, wood_normals @ light.direction))
