@@ -118,7 +118,7 @@ def test_statistics_beside_the_real_run(reference):
     assert np.mean(single) == pytest.approx(real[5].mean(), abs=0.05)
     ours = [canopy_weight(forest.hidden(scene)) for scene, forest in (simulate_scene(77, k, 100) for k in range(5))]
     assert np.mean([smoothness(w) for w in ours], axis=0) == pytest.approx(smoothness(canopy_weight(real)), rel=0.2)
-    scene, forest = simulate_scene(77, 0, 100, variation=Variation(ground_kelvin=(260, 260)))
+    scene, forest = simulate_scene(77, 0, 100, variation=Variation(ground_kelvin=(260, 260), tree_kelvin=(306, 306)))
     view, hidden = forest.occlude(scene, [0.0])[0], forest.hidden(scene, [0.0])[0]
     dark = np.mean(load("pose_5_thermal")[real[5]] < 105)
     assert np.mean(view[hidden] < 105) == pytest.approx(dark, abs=0.1)
