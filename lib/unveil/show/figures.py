@@ -1,0 +1,497 @@
+"""Figures in one style: readable on a projector, safe for colour-blind readers, gray levels never rescaled or smoothed.
+
+Every picture of the notebooks goes through :func:`show` or :func:`filmstrip`, every chart through a helper below or
+through matplotlib under :func:`style`. :func:`save` writes the PNG and PDF that the slides and ``figures/README.md``
+use. The files hold no dates, so that making them again changes nothing in git.
+
+The figures show themselves exactly once in a notebook, whether or not they are the cell's last expression.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw, ImageFont
+
+from unveil import project
+from unveil.errors import UnveilError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "black": "#000000",
+}
+"""The palette of Okabe and Ito (2008), told apart with every common colour blindness."""
+
+UNSEEN = "#9ecae1"
+"""Colour of pixels without a value (NaN)."""
+
+Box = tuple[int, int, int, int]
+"""A part of an image: top row, left column, height, width, in pixels."""
+
+
+class _Picture(Figure):
+    """A figure that a notebook shows once: at the end of its cell while pyplot holds it, by itself afterwards."""
+
+    def _ipython_display_(self) -> None:
+        if getattr(self, "number", None) in plt.get_fignums():
+            return
+        from IPython.display import Image as Picture
+        from IPython.display import display
+
+        display(Picture(data=png(self), format="png"))
+
+
+def style() -> None:
+    """Set matplotlib's defaults: the palette, large type, no interpolation, 100 dpi in notebooks, 200 in files."""
+    matplotlib.rcParams.update(
+        {
+            "axes.axisbelow": True,
+            "axes.grid": True,
+            "axes.labelsize": 13,
+            "axes.prop_cycle": cycler(color=list(COLOURS.values())),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": 14,
+            "figure.dpi": 100,
+            "figure.titlesize": 16,
+            "font.size": 13,
+            "grid.alpha": 0.3,
+            "image.cmap": "gray",
+            "image.interpolation": "none",
+            "legend.fontsize": 12,
+            "legend.frameon": False,
+            "lines.linewidth": 2.2,
+            "lines.markersize": 7,
+            "pdf.fonttype": 42,
+            "savefig.dpi": 200,
+            "xtick.labelsize": 12,
+            "ytick.labelsize": 12,
+        }
+    )
+
+
+def figure(width: float, height: float) -> Figure:
+    """A figure of ``width × height`` inches in the project's style, laid out without overlaps."""
+    style()
+    options = {"figsize": (width, height), "layout": "constrained"}
+    if "inline" in matplotlib.get_backend().lower():
+        return plt.figure(FigureClass=_Picture, **options)
+    return _Picture(**options)
+
+
+def show(
+    images: Mapping[str, ArrayLike] | Mapping[str, Mapping[str, ArrayLike]],
+    columns: int | None = None,
+    title: str | None = None,
+    *,
+    size: float = 2.6,
+    crop: Box | None = None,
+    inset: Box | None = None,
+    masks: Mapping[str, ArrayLike] | ArrayLike | None = None,
+    errors: Sequence[str] = ("error",),
+    white: float | None = None,
+) -> Figure:
+    """Named images side by side on one fixed gray scale.
+
+    Args:
+        images: name → image (H, W), or (H, W, 3) in colour; or row name → such a mapping, one row of images each. Black
+            is 0; white is 255 for integers and for floats that go beyond 2 (gray levels), 1 for other floats and
+            bool. NaN is drawn light blue.
+        columns: images per row; all in one row up to six by default.
+        title: above all.
+        size: width of one image in inches.
+        crop: show this part only (top, left, height, width).
+        inset: frame this part and show it enlarged in the lower right corner.
+        masks: outlined on every image (one bool (H, W)) or on the images of the same name.
+        errors: names of signed images, drawn blue (too dark) to red (too bright), ± half the gray range.
+        white: the value shown as white, where the default does not fit.
+
+    Raises:
+        UnveilError: no images, or an image that is none.
+    """
+    if not images:
+        raise UnveilError("show: no images given")
+    nested = all(isinstance(value, Mapping) for value in images.values())
+    if nested:
+        rows = {label: list(row.items()) for label, row in images.items()}
+    else:
+        named = list(images.items())
+        columns = columns or (len(named) if len(named) <= 6 else -(-len(named) // -(-len(named) // 6)))
+        rows = {i: named[i : i + columns] for i in range(0, len(named), columns)}
+    across = max(map(len, rows.values()))
+    first = _part(next(iter(rows.values()))[0][1], crop)
+    lines = 1 + max(str(name).count("\n") for row in rows.values() for name, _ in row)
+    height = size * first.shape[0] / first.shape[1] + 0.25 * lines
+    fig = figure(across * size + (0.4 if nested else 0), len(rows) * height + (0.4 if title else 0))
+    axes = fig.subplots(len(rows), across, squeeze=False)
+    for line, (label, row) in zip(axes, rows.items(), strict=True):
+        for axis in line:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+            axis.grid(False)
+        if nested:
+            line[0].set_ylabel(label)
+        for axis, (name, image) in zip(line, row, strict=False):
+            _draw(axis, _part(image, crop), white, name in errors)
+            axis.set_title(name, fontsize=13)
+            mask = masks.get(name) if isinstance(masks, Mapping) else masks
+            if mask is not None:
+                _outline(axis, _part(mask, crop))
+            if inset is not None:
+                _enlarge(axis, _array(image), inset, white, name in errors)
+    if title:
+        fig.suptitle(title)
+    return fig
+
+
+def filmstrip(
+    images: ArrayLike | Sequence[ArrayLike],
+    labels: Iterable[str],
+    title: str | None = None,
+    *,
+    size: float = 2.0,
+    columns: int | None = None,
+    **options: Any,
+) -> Figure:
+    """Images (N, H, W) in one row, each with its label: the static twin of a widget. ``options``: see :func:`show`."""
+    images, labels = list(images), [str(label) for label in labels]
+    if len(images) != len(labels):
+        raise UnveilError(f"filmstrip: {len(images)} images have {len(labels)} labels")
+    if len(set(labels)) != len(labels):
+        raise UnveilError(f"filmstrip: labels repeat: {labels}")
+    named = dict(zip(labels, images, strict=True))
+    return show(named, columns or len(images), title, size=size, **options)
+
+
+def curves(
+    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    xlabel: str,
+    ylabel: str,
+    title: str | None = None,
+    *,
+    bands: Mapping[str, ArrayLike] | None = None,
+    log: bool = False,
+    markers: bool = True,
+    size: tuple[float, float] = (8, 4.5),
+    ax: Axes | None = None,
+) -> Figure:
+    """Lines told apart by colour, dashes and marker: name → (x, y), with ± ``bands`` around those named there.
+
+    Drawn into ``ax`` where given, else into a new figure of ``size`` inches. Points that are NaN are left out.
+    """
+    ax = ax if ax is not None else figure(*size).subplots()
+    dashes = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+    for i, (name, (x, y)) in enumerate(series.items()):
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        there = np.isfinite(y)
+        mark = "osD^vPX"[i % 7] if markers and there.sum() <= 40 else None
+        colour = list(COLOURS.values())[i % len(COLOURS)]
+        ax.plot(x[there], y[there], linestyle=dashes[i % len(dashes)], marker=mark, label=name, color=colour)
+        if bands and name in bands:
+            half = np.asarray(bands[name], float)
+            ax.fill_between(x[there], (y - half)[there], (y + half)[there], color=colour, alpha=0.15, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if log:
+        ax.set_yscale("log")
+    if title:
+        ax.set_title(title)
+    if len(series) > 1:
+        ax.legend()
+    return ax.figure
+
+
+def bars(
+    table: pd.DataFrame | pd.Series,
+    ylabel: str,
+    title: str | None = None,
+    *,
+    fmt: str = "{:.1f}",
+    size: tuple[float, float] = (8, 4.5),
+    ax: Axes | None = None,
+) -> Figure:
+    """Grouped bars: one group per row of ``table``, one hatch and colour per column, values (``fmt``) on top."""
+    ax = ax if ax is not None else figure(*size).subplots()
+    table = table.to_frame(table.name or ylabel) if table.ndim == 1 else table
+    places, width = np.arange(len(table)), 0.84 / table.shape[1]
+    for i, name in enumerate(table.columns):
+        values = table[name].to_numpy(dtype=float)
+        shapes = ax.bar(
+            places + (i - (table.shape[1] - 1) / 2) * width,
+            values,
+            width * 0.94,
+            label=str(name),
+            color=list(COLOURS.values())[i % len(COLOURS)],
+            hatch=("", "//", "..", "\\\\", "xx", "--", "oo")[i % 7],
+            edgecolor="white",
+            linewidth=0,
+        )
+        ax.bar_label(shapes, [fmt.format(v) if np.isfinite(v) else "" for v in values], fontsize=10, padding=2)
+    ax.set_xticks(places, [" · ".join(map(str, row)) if isinstance(row, tuple) else str(row) for row in table.index])
+    ax.grid(False, axis="x")
+    ax.margins(y=0.12)
+    ax.set_ylabel(ylabel)
+    if title:
+        ax.set_title(title)
+    if table.shape[1] > 1:
+        ax.legend(ncols=min(table.shape[1], 4), loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    return ax.figure
+
+
+def matrix(
+    table: pd.DataFrame,
+    title: str | None = None,
+    *,
+    label: str = "",
+    fmt: str = "{:.1f}",
+    limits: tuple[float, float] | None = None,
+    size: tuple[float, float] = (7, 4),
+    ax: Axes | None = None,
+) -> Figure:
+    """A table as coloured cells with their numbers: rows × columns, ``label`` names the values and their unit."""
+    ax = ax if ax is not None else figure(*size).subplots()
+    values = table.to_numpy(dtype=float)
+    low, high = limits or (np.nanmin(values), np.nanmax(values))
+    picture = ax.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto", interpolation="none")
+    ax.set_xticks(range(table.shape[1]), [str(name) for name in table.columns])
+    ax.set_yticks(range(table.shape[0]), [str(name) for name in table.index])
+    ax.set(xlabel=table.columns.name or "", ylabel=table.index.name or "")
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            colour = "black" if value > (low + high) / 2 else "white"
+            ax.text(column, row, fmt.format(value), ha="center", va="center", color=colour)
+    ax.figure.colorbar(picture, ax=ax, label=label)
+    if title:
+        ax.set_title(title)
+    return ax.figure
+
+
+def png(fig: Figure, dpi: float | None = None) -> bytes:
+    """The figure as a PNG file without dates, at its own resolution unless ``dpi`` is given."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=dpi or fig.dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    return file.getvalue()
+
+
+def save(fig: Figure, name: str, caption: str = "", notebook: str | None = None) -> None:
+    """Write ``figures/<name>.png`` (200 dpi) and ``.pdf`` and note the caption for :func:`index`.
+
+    Args:
+        fig: any matplotlib figure.
+        name: ``NN_name``, NN being the number of the notebook that makes it, as ``02_focal_stack``.
+        caption: one sentence that stands under the figure in ``figures/README.md``.
+        notebook: the notebook's name where it cannot be told by the number.
+
+    Raises:
+        UnveilError: a name that is none, or a folder that cannot be written.
+    """
+    _check_name(name)
+    file = io.BytesIO()
+    fig.savefig(file, format="pdf", dpi=200, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    _write(f"{name}.png", png(fig, 200))
+    _write(f"{name}.pdf", file.getvalue())
+    _note(name, f"{name}.png", caption, notebook)
+
+
+def animate(
+    frames: ArrayLike | Sequence[ArrayLike],
+    name: str,
+    labels: Iterable[str] | None = None,
+    *,
+    fps: float = 12,
+    reduce: int = 2,
+    bounce: bool = True,
+    white: float | None = None,
+    caption: str = "",
+    notebook: str | None = None,
+) -> Path:
+    """Write frames (N, H, W) as ``figures/<name>.webp`` and ``.gif`` that play for ever; returns the WebP's path.
+
+    Args:
+        labels: written into the upper left corner of each frame.
+        reduce: pixels are averaged ``reduce × reduce``, which keeps the files small.
+        bounce: play forwards, then backwards.
+        white: the value shown as white, see :func:`show`.
+        caption, notebook: as for :func:`save`.
+    """
+    _check_name(name)
+    frames = [_array(frame) for frame in frames]
+    if not frames:
+        raise UnveilError(f"animate: no frames for {name}")
+    labels = [""] * len(frames) if labels is None else [str(label) for label in labels]
+    pictures = [_frame(f, text, reduce, white) for f, text in zip(frames, labels, strict=True)]
+    if bounce:
+        pictures += pictures[-2:0:-1]
+    options = {"save_all": True, "append_images": pictures[1:], "duration": round(1000 / fps), "loop": 0}
+    for kind, more in (("WEBP", {"quality": 80, "method": 4}), ("GIF", {"optimize": False})):
+        file = io.BytesIO()
+        pictures[0].save(file, kind, **options, **more)
+        _write(f"{name}.{kind.lower()}", file.getvalue())
+    _note(name, f"{name}.webp", caption, notebook)
+    return project.figures_dir() / f"{name}.webp"
+
+
+def index() -> Path:
+    """Write ``figures/README.md``: every saved figure with thumbnail, caption and the notebook cell that makes it."""
+    folder = project.figures_dir()
+    lines = [
+        "# Figures",
+        "",
+        "Written by `unveil.show.figures.index()`: change the captions in the notebooks. Figures are here as PNG for",
+        "the screen and as PDF for print, animations as WebP and GIF.",
+        "",
+        "| figure | what it shows | made in |",
+        "|---|---|---|",
+    ]
+    for name, note in sorted(_captions().items()):
+        file = folder / note["file"]
+        if not file.exists():
+            continue
+        other = file.with_suffix({".png": ".pdf", ".webp": ".gif"}[file.suffix])
+        picture = f'<a href="{file.name}"><img src="{file.name}" width="260" alt="{name}"></a>'
+        caption = note["caption"].replace("|", "\\|").replace("\n", " ")
+        link = f"[{other.suffix[1:].upper()}]({other.name})"
+        lines.append(f"| {picture} | **{name}**. {caption} ({link}) | {_origin(name, note)} |")
+    return _write("README.md", ("\n".join(lines) + "\n").encode())
+
+
+def _array(image: ArrayLike) -> np.ndarray:
+    if hasattr(image, "detach"):
+        image = image.detach().cpu()
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or 0 in array.shape:
+        raise UnveilError(f"show: an image has the shape (H, W) or (H, W, 3), not {array.shape}")
+    return array
+
+
+def _part(image: ArrayLike, box: Box | None) -> np.ndarray:
+    array = _array(image)
+    if box is None:
+        return array
+    top, left, height, width = box
+    part = array[max(top, 0) : top + height, max(left, 0) : left + width]
+    if 0 in part.shape:
+        raise UnveilError(f"show: the part {box} (top, left, height, width) lies outside an image of {array.shape}")
+    return part
+
+
+def _white(array: np.ndarray, white: float | None) -> float:
+    if white is not None:
+        return white
+    if array.dtype == bool:
+        return 1
+    if array.dtype.kind in "iu":
+        return 255
+    return 255 if np.nanmax(array, initial=0) > 2 else 1
+
+
+def _draw(axis: Axes, array: np.ndarray, white: float | None, error: bool) -> None:
+    top = _white(np.abs(array) if error else array, white)
+    if error:
+        axis.imshow(array, cmap="RdBu_r", vmin=-top / 2, vmax=top / 2, interpolation="none")
+    elif array.ndim == 3:
+        axis.imshow(array if top == 255 else np.clip(array, 0, 1), interpolation="none")
+    else:
+        gray = matplotlib.colormaps["gray"].with_extremes(bad=UNSEEN)
+        axis.imshow(np.ma.masked_invalid(array), cmap=gray, vmin=0, vmax=top, interpolation="none")
+
+
+def _outline(axis: Axes, mask: np.ndarray) -> None:
+    if mask.any() and not mask.all():
+        axis.contour(mask, levels=[0.5], colors=[COLOURS["orange"]], linewidths=1.2)
+
+
+def _enlarge(axis: Axes, array: np.ndarray, box: Box, white: float | None, error: bool) -> None:
+    colour = COLOURS["orange"]
+    top, left, height, width = box
+    axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.2))
+    inset = axis.inset_axes([0.54, 0.02, 0.44, 0.44])
+    _draw(inset, _part(array, box), _white(array, white), error)
+    inset.set(xticks=[], yticks=[])
+    inset.grid(False)
+    inset.spines[:].set(visible=True, color=colour, linewidth=1.2)
+
+
+def _frame(array: np.ndarray, text: str, reduce: int, white: float | None) -> Image.Image:
+    scaled = np.nan_to_num(array.astype(np.float32)) * (255 / _white(array, white))
+    picture = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8)).reduce(reduce)
+    if text:
+        font = ImageFont.load_default(size=max(12, picture.height // 16))
+        ImageDraw.Draw(picture).text((6, 4), text, fill=255, font=font, stroke_width=2, stroke_fill=0)
+    return picture
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"\d\d_[a-z0-9_]+", name):
+        raise UnveilError(f"figure name {name!r}: expected NN_name in small letters, as 02_focal_stack")
+
+
+def _write(file: str, content: bytes) -> Path:
+    path = project.figures_dir() / file
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UnveilError(f"{path}: cannot be written ({error.strerror}): free space or choose UNVEIL_WORK") from error
+    return path
+
+
+def _captions() -> dict[str, dict[str, str]]:
+    path = project.figures_dir() / "captions.json"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnveilError(f"{path}: not JSON ({error}): delete it and make the figures again") from error
+
+
+def _note(name: str, file: str, caption: str, notebook: str | None) -> None:
+    captions = _captions()
+    captions[name] = {"caption": caption, "file": file} | ({"notebook": notebook} if notebook else {})
+    text = json.dumps(captions, indent=1, sort_keys=True, ensure_ascii=False)
+    _write("captions.json", (text + "\n").encode())
+
+
+def _origin(name: str, note: Mapping[str, str]) -> str:
+    """Where ``"<name>"`` stands in a notebook: a link to it with the section and the number of the cell."""
+    pattern = f"{note['notebook']}.ipynb" if "notebook" in note else f"{name[:2]}_*.ipynb"
+    for path in sorted((project.ROOT / "notebooks").glob(pattern)):
+        section = ""
+        link = f"[{path.stem}]({os.path.relpath(path, project.figures_dir()).replace(os.sep, '/')})"
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "markdown":
+                headings = re.findall(r"^#+ +(.+)$", source, re.MULTILINE)
+                section = headings[-1].strip() if headings else section
+            elif cell["cell_type"] == "code" and re.search(rf"[\"']{name}[\"']", source):
+                count = cell.get("execution_count")
+                return f"{link}, {section}" + (f", cell [{count}]" if count else "")
+        return link
+    return note.get("notebook", "")
