@@ -79,6 +79,17 @@ def device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def setup(value: int = 0) -> torch.device:
+    """What the setup cell of every notebook asks for: missing packages, custom widgets on Colab, seed, device."""
+    install_missing()
+    if "google.colab" in sys.modules:
+        from google.colab import output
+
+        output.enable_custom_widget_manager()
+    seed(value)
+    return device()
+
+
 def missing_packages(requirements: Path | None = None) -> list[str]:
     """The lines of ``requirements.txt`` whose package is not installed. torch is never among them."""
     lines = (requirements or ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n")

