@@ -347,6 +347,7 @@ def test_a_target_looking_at_the_horizon_sees_ground_below_it_only():
         ({"views": np.full((11, 8, 8), np.inf)}, "views hold values that are not finite"),
         ({"heights": np.nan}, "heights must be finite"),
         ({"heights": []}, "heights must be"),
+        ({"heights": "ground"}, "not 'ground'"),
         ({"heights": np.zeros((2, 9, 8))}, "heights must be"),
         ({"heights": 35.0}, "35 m above ground, cannot see the plane at 35 m"),
         ({"heights": [0, 60]}, "cannot see the plane at 60 m"),

@@ -182,7 +182,10 @@ class _Scene:
 
     def _checked_heights(self, heights):
         if not hasattr(heights, "detach"):
-            heights = np.asarray(heights, dtype=np.float64)
+            try:
+                heights = np.asarray(heights, dtype=np.float64)
+            except (TypeError, ValueError):
+                raise UnveilError(f"focal heights must be numbers of metres above ground, not {heights!r}") from None
         if heights.ndim < 3:
             is_map = heights.ndim == 2
             heights = heights[None] if is_map else heights.reshape(-1)
@@ -267,9 +270,10 @@ class _Scene:
         return origins, views @ self.cameras.rotation @ rays, rays[2].copy(), float(center[2])
 
     def homographies(self) -> tuple[np.ndarray, np.ndarray]:
-        """(P, V, 3, 3) pixel (x, y, 1) to the sampling position q, signed so that q_z > 0 before a view,
+        """Maps (P, V, 3, 3) and sides (P, 3) of the planes.
 
-        and (P, 3) the plane's side: its product with (x, y, 1) is positive where the target's ray meets the plane.
+        A map takes a pixel (x, y, 1) to the sampling position q, signed so that q_z > 0 before the view; a side's
+        product with (x, y, 1) is positive where the target's ray meets the plane.
         """
         origins, directions, slope, z = self.rays()
         distance = -self.plane_heights() - z
