@@ -208,6 +208,7 @@ def test_about_three_percent_are_incomplete():
     for seed in range(3):
         assert 26 <= len(simulator._chosen(seed, 0.028, 1, 1000)) <= 30
         assert simulator._chosen(seed, 0.0, 1, 1000) == set()
+        assert len(simulator._chosen(seed, 0.028, 1, 12)) == 1 and not simulator._chosen(seed, 0.0, 1, 12)
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ LENGTH_FACTOR, LENGTH_POWER = 0.65, 0.75  # child length = factor * length ** po
 CLUMP = (0.40, 0.05)  # straightness of a fork: first + second * r
 BRANCH_FACTOR = 2.45  # how far the second child is mirrored away from the first
 RADIUS, FLARE = 0.139, 0.70  # trunk at the first whorl; its ratio to the radius at the ground
-RADIUS_FALLOFF = 0.65  # radius of a branch: factor per fork
+RADIUS_FALLOFF = 0.67  # radius of a branch: factor per fork
 TWIG = 0.198  # half side of a twig's quad
 WOBBLE = 0.05  # a parameter of half the trees is multiplied by 1 ± this
 FACETED = 0.11  # m: wood of a larger radius is drawn as a hexagonal tube, thinner wood as one ribbon

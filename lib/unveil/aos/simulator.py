@@ -78,6 +78,7 @@ PERSON_REACH = 10  # m from the centre, both ways
 # ---- archives ------------------------------------------------------------------------------------------------------
 TIMESTAMP = (2022, 1, 1, 0, 0, 0)  # of every member, so that archives are byte-identical
 PNG_LEVEL = 1  # zlib's fastest
+RUNS_PER_ARCHIVE = 100
 RUNS_PER_WORKER = 4  # fewer are not worth the start of a process
 
 
@@ -380,10 +381,11 @@ def _members(seed: int, index: int, batch: int, balanced: bool, variation: Varia
 
 
 def _chosen(seed: int, fraction: float, salt: int, runs: int) -> set[int]:
-    """About `fraction` of the runs, evenly spread over the set so that small sets have their share too."""
+    """About `fraction` of the runs, evenly spread, and at least one of a dozen so that samples show the case."""
     offset = np.random.default_rng(np.random.SeedSequence([seed, salt, runs])).random()
     steps = np.floor(np.arange(runs + 1) * fraction + offset)
-    return set(np.flatnonzero(np.diff(steps) > 0).tolist())
+    chosen = set(np.flatnonzero(np.diff(steps) > 0).tolist())
+    return chosen or ({int(offset * runs)} if fraction > 0 and runs >= 12 else set())
 
 
 def _ordered(jobs: list[tuple], workers: int) -> Iterator[list[tuple[str, bytes]]]:
@@ -409,7 +411,7 @@ def simulate(
     workers: int | None = None,
     incomplete: float = 0.028,
     split: float = 0.03,
-    runs_per_archive: int = 100,
+    runs_per_archive: int | None = None,
     batch: int = 0,
     balanced: bool = False,
     variation: Variation = COURSE,
@@ -417,12 +419,15 @@ def simulate(
 ) -> list[Path]:
     """Writes `runs` simulated flights as ZIP archives in the course's layout; returns their paths.
 
-    incomplete: fraction of the runs that lack one to three of their 13 files on purpose · split: fraction whose files
-    lie in two archives (the last archive's runs have no next one) · balanced: see `stratum` · progress(done, runs) is
-    called after every run. An archive appears under its name only when it is whole; its bytes depend on the arguments
-    and on nothing else, workers included. Raises UnveilError where the folder cannot be written or holds other archives
-    of the batch.
+    incomplete: fraction of the runs that lack one to three of their 13 files on purpose · split: fraction of the others
+    whose files lie in two archives · runs_per_archive: by default three archives are made, or more of 100 runs ·
+    balanced: see `stratum` · progress(done, runs) is called after every run.
+
+    An archive appears under its name only when it is whole; its bytes depend on the arguments and on nothing else,
+    workers included. Raises UnveilError where the folder cannot be written or holds other archives of the batch.
     """
+    if runs_per_archive is None:
+        runs_per_archive = min(RUNS_PER_ARCHIVE, max(1, -(-runs // 3)))
     if runs < 1 or runs_per_archive < 1:
         raise UnveilError(f"{runs} runs, {runs_per_archive} per archive: ask for at least one of each")
     out = Path(out_dir)
@@ -436,7 +441,9 @@ def simulate(
     if foreign:
         raise UnveilError(f"{foreign[0]} is of another simulation of batch {batch}: choose another folder or batch")
 
-    lacking, parted = _chosen(seed, incomplete, 1, runs), _chosen(seed, split, 2, runs)
+    lacking = _chosen(seed, incomplete, 1, runs)
+    whole = [index for index in range((count - 1) * runs_per_archive) if index not in lacking]
+    parted = {whole[k] for k in _chosen(seed, split, 2, len(whole))}
     jobs = [(seed, index, batch, balanced, variation) for index in range(runs)]
     workers = max(1, min(workers or os.cpu_count() or 1, runs // RUNS_PER_WORKER))
     carried: list[tuple[str, bytes]] = []
@@ -454,7 +461,7 @@ def simulate(
                         if index in lacking:
                             gone = choice.choice(len(files), choice.integers(1, 4), replace=False)
                             files = [file for k, file in enumerate(files) if k not in gone]
-                        elif index in parted and number + 1 < count:
+                        elif index in parted:
                             first = int(choice.integers(1, len(files)))
                             carried += files[first:]
                             files = files[:first]
