@@ -60,7 +60,7 @@ def weights_dir() -> Path:
     return ROOT / "data" / "weights"
 
 
-def seed(value: int = 0) -> None:
+def seed_everything(value: int = 0) -> None:
     """Seed Python, numpy and torch."""
     import numpy as np
     import torch
@@ -79,14 +79,14 @@ def device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def setup(value: int = 0) -> torch.device:
+def setup(seed: int = 0) -> torch.device:
     """What the setup cell of every notebook asks for: missing packages, custom widgets on Colab, seed, device."""
     install_missing()
     if "google.colab" in sys.modules:
         from google.colab import output
 
         output.enable_custom_widget_manager()
-    seed(value)
+    seed_everything(seed)
     return device()
 
 

@@ -298,8 +298,8 @@ class MattingUNet(Restorer):
     """A U-Net that composes its output of a flat background and whatever stands out of it.
 
     It predicts a matte α and a foreground F per pixel and one background level B per image, and answers with
-    B + α (F − B), the compositing equation (Porter and Duff 1984, doi 10.1145/800031.808606). B is an attention-weighted
-    mean over the pixels of the input's channel mean plus a small learned correction: where the scene is one level
+    B + α (F − B), the compositing equation (Porter and Duff 1984, doi 10.1145/800031.808606). B is the channel mean
+    plus a small learned correction, averaged over the pixels with learned attention: where the scene is one level
     behind clutter, a few clear pixels anywhere tell it exactly, which no convolution with a finite view can carry
     across the image. A global average and maximum at the coarsest scale (Hu et al.: arXiv 1709.01507) let every pixel
     know the whole image too.
