@@ -81,8 +81,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks, "RUNS_PER_SHARD", 2)
+    monkeypatch.setattr(stacks, "WORTH_WORKERS", 2)
 
 
 def _bytes(store: Path) -> dict[str, bytes]:
@@ -125,6 +126,13 @@ def test_table_has_a_row_per_run(folder: Path, tmp_path: Path):
     assert table["ground_kelvin"].tolist() == list(range(286, 293))
     assert table.loc[1, ["density", "person_x", "person_y", "azimuth_deg"]].tolist() == [100, 6, -4, 23.0]
     assert table["person_x"].isna().tolist() == [pose == "none" for pose in table["pose"]]
+
+
+def test_few_files_are_open_at_a_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stacks, "MAPPED_SHARDS", 2)
+    store = stacks.build(archives.scan(folder), tmp_path / "s", HEIGHTS)
+    assert [store[index][1][0, 0] for index in (*range(7), *range(7))] == [*range(7), *range(7)]
+    assert len(store._maps) == 2
 
 
 def test_a_store_travels_to_another_process_without_its_pixels(folder: Path, tmp_path: Path):

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 RUNS_PER_SHARD = 64
 """Runs per shard: 100 MB at five planes, a few seconds' work to lose when a build is killed."""
 
+MAPPED_SHARDS = 64
+"""Shards mapped at a time: each costs two open files, and systems allow as few as 256 of them."""
+
+WORTH_WORKERS = 32
+"""Fewer runs are done sooner than worker processes are started."""
+
 SKIPPED = "skipped.json"
 PERSON_DARKEST = 190
 """Darkest gray level of a person in the course's truths."""
@@ -101,6 +107,7 @@ class Store:
         self.deletion: Deletion | None = None
         self._records: list[Record] = []
         self._rows: list[tuple[int, int]] = []
+        self._counts: dict[int, int] = {}
         self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.skipped: dict[str, str] = _read_json(self.path / SKIPPED) if (self.path / SKIPPED).is_file() else {}
         first = None
@@ -120,6 +127,7 @@ class Store:
                 raise UnveilError(f"{name} has other planes than the shards before it: {remedy}")
             for suffix, shape in (("_stacks.npy", self.shape), ("_truths.npy", self.shape[1:])):
                 _check_size(_shard(self.path, number, suffix), (len(records), *shape), remedy)
+            self._counts[number] = len(records)
             self._records += records
             self._rows += [(number, row) for row in range(len(records))]
         if first is None:
@@ -133,7 +141,9 @@ class Store:
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         number, row = self._rows[index]
         if number not in self._maps:
-            self._maps[number] = _map_shard(self.path, number)
+            if len(self._maps) == MAPPED_SHARDS:
+                del self._maps[next(iter(self._maps))]
+            self._maps[number] = _map_shard(self.path, number, self._counts[number], self.shape)
         stacks, truths = self._maps[number]
         return stacks[row], truths[row]
 
@@ -295,10 +305,10 @@ def export(store: Store, folder: str | Path, workers: int = 1) -> None:
     """Write the runs that ``folder`` lacks as pictures: ``<id>/<height in cm>.png`` per plane, then ``<id>/gt.png``."""
     folder = Path(folder)
     # The truth is written last, so a run that has one is whole.
-    lacking = [
-        (name, *store._rows[index]) for index, name in enumerate(store.ids) if not (folder / name / "gt.png").is_file()
-    ]
-    for _ in _in_order(partial(_export, store.path, store.heights, folder), lacking, workers):
+    lacking = [index for index, name in enumerate(store.ids) if not (folder / name / "gt.png").is_file()]
+    # Places and not the store, whose records would travel to the workers with every run.
+    places = [(store.ids[index], *store._rows[index], store._counts[store._rows[index][0]]) for index in lacking]
+    for _ in _in_order(partial(_export, store.path, store.heights, store.shape, folder), places, workers):
         pass
 
 
@@ -516,9 +526,9 @@ def _integrate_all(
     return _in_order(partial(_integrate_run, heights, 1 if workers > 1 else None), entries, workers)
 
 
-def _in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def _in_order(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     """Results in the order of the items, with only two items per worker under way at any time."""
-    if workers <= 1:
+    if workers <= 1 or len(items) < WORTH_WORKERS:
         yield from map(function, items)
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
@@ -643,8 +653,12 @@ def _shard_numbers(out: Path) -> list[int]:
     return sorted(int(match[1]) for item in out.iterdir() if (match := _SHARD.fullmatch(item.name)))
 
 
-def _map_shard(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.load(_shard(path, number, suffix), mmap_mode="r") for suffix in ("_stacks.npy", "_truths.npy"))
+def _map_shard(out: Path, number: int, count: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Stacks (count, P, H, W) and truths (count, H, W); several times faster than ``np.load`` as the shape is known."""
+    found = []
+    for suffix, each in (("_stacks.npy", (count, *shape)), ("_truths.npy", (count, *shape[1:]))):
+        found.append(np.memmap(_shard(out, number, suffix), np.uint8, "r", len(_header(each)), each))
+    return found[0], found[1]
 
 
 def _temporary(path: Path) -> Path:
@@ -708,9 +722,11 @@ def _names(heights: tuple[float, ...]) -> list[str]:
     return names
 
 
-def _export(path: Path, heights: tuple[float, ...], folder: Path, run: tuple[str, int, int]) -> None:
-    name, number, row = run
-    stacks, truths = _map_shard(path, number)
+def _export(
+    out: Path, heights: tuple[float, ...], shape: tuple[int, ...], folder: Path, place: tuple[str, int, int, int]
+) -> None:
+    name, number, row, count = place
+    stacks, truths = _map_shard(out, number, count, shape)
     where = folder / name
     with _writing(where):
         where.mkdir(parents=True, exist_ok=True)
