@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -166,6 +167,14 @@ elif moment == "between":
 stacks.build(archives.scan(sys.argv[1]), sys.argv[2], (0.6, 1.8),
              progress=lambda done, _: done == 6 and moment == "run" and kill())
 """
+ORPHANS = """
+import os, signal, sys
+from unveil.aos import archives, stacks
+stacks.WORTH_WORKERS = 2
+if __name__ == "__main__":
+    stacks.build(archives.scan(sys.argv[1]), sys.argv[2], (0.6,), workers=2,
+                 progress=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+"""
 
 
 @pytest.mark.parametrize("moment", ["run", "commit", "between"])
@@ -184,6 +193,16 @@ def test_a_killed_build_resumes_to_the_same_bytes(folder: Path, tmp_path: Path, 
     stacks.build(catalogue, tmp_path / "fresh", HEIGHTS)
     assert _bytes(out) == _bytes(tmp_path / "fresh")
     assert list(resumed.skipped) == ["0_1"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is for POSIX systems")
+def test_workers_end_with_a_killed_build(folder: Path, tmp_path: Path):
+    (tmp_path / "build.py").write_text(ORPHANS)
+    command = [sys.executable, str(tmp_path / "build.py"), str(folder), str(tmp_path / "s")]
+    # The workers inherit the pipes, which therefore close only when the last of them has ended.
+    environment = {**os.environ, "PYTHONPATH": str(LIB)}
+    killed = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
 
 
 def test_a_second_build_integrates_nothing_again(folder: Path, tmp_path: Path):

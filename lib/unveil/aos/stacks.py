@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -531,7 +532,7 @@ def _in_order(function: Callable[[Item], Result], items: Sequence[Item], workers
     if workers <= 1 or len(items) < WORTH_WORKERS:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow_parent)
     waiting: deque = deque()
     try:
         for item in items:
@@ -547,6 +548,16 @@ def _in_order(function: Callable[[Item], Result], items: Sequence[Item], workers
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    """End this worker when the process that started it is killed; it would wait for work for ever otherwise."""
+
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _write_shards(
