@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pptx import Presentation
-from pptx.util import Length
+from pptx.enum.shapes import MSO_SHAPE_TYPE
+from pptx.util import Inches, Length
 
-from .layout import Chunk, Measured, text_height, widest_word
+from .layout import Chunk, Measured, inset, text_height, widest_word
 
 TOLERANCE = 2.0
 SMALLEST = 12.0
@@ -15,8 +16,8 @@ SMALLEST = 12.0
 def check(path: Path, slides: tuple[int, int] = (8, 14), notes: int = 40) -> list[str]:
     """Problems of a deck as lines "page N: …"; an empty list when there are none.
 
-    Looks at the number of pages, the words of the notes (at least ``notes``), shapes off the page, distorted pictures, text that
-    does not fit its box or table cell (measured as in :mod:`.layout`), and type smaller than 12 points.
+    Looks at the number of pages, the words of the notes (at least ``notes``), shapes off the page, distorted pictures,
+    text that does not fit its box or table cell (measured as in :mod:`.layout`), and type smaller than 12 points.
     """
     presentation = Presentation(str(path))
     pages = list(presentation.slides)
@@ -40,7 +41,10 @@ def check(path: Path, slides: tuple[int, int] = (8, 14), notes: int = 40) -> lis
                 if abs(shape.width / shape.height / (wide / high) - 1) > 0.02:
                     found.append(f"{name} is distorted")
             if shape.has_text_frame:
-                found += [f"{name} {problem}" for problem in _overflow(shape.text_frame, shape.width, shape.height)]
+                outline = shape.auto_shape_type if shape.shape_type == MSO_SHAPE_TYPE.AUTO_SHAPE else None
+                less = Inches(2 * inset(outline, shape.width.inches, shape.height.inches))
+                frame = shape.text_frame
+                found += [f"{name} {p}" for p in _overflow(frame, shape.width - less, shape.height - less)]
             if shape.has_table:
                 for row in shape.table.rows:
                     for column, cell in zip(shape.table.columns, row.cells, strict=True):
@@ -49,8 +53,11 @@ def check(path: Path, slides: tuple[int, int] = (8, 14), notes: int = 40) -> lis
 
 
 def text_of(path: Path) -> list[str]:
-    """All a deck says, a string per page: text boxes, table cells, categories, names and values of the charts."""
-    return ["\n".join(_texts(slide)) for slide in Presentation(str(path)).slides]
+    """All a deck says, a string per page: text boxes, table cells, categories, names and values of the charts.
+
+    Hard spaces, which keep numbers and units together, are given as plain ones.
+    """
+    return ["\n".join(_texts(slide)).replace("\u00a0", " ") for slide in Presentation(str(path)).slides]
 
 
 def _texts(slide) -> Iterator[str]:

@@ -24,7 +24,7 @@ def build(deck: Deck, results: Results) -> None:
         f"""If you remember one page, take this one. Our best network, {best or "to be trained"}, is compared with the
         best rule that needs no learning at each density. The second card is about people: found means that the
         restored person overlaps the true one by at least half. False persons are counted in runs without anybody. The
-        third card is the test on real course pairs which the network had never seen. The last says how long it takes.""",
+        third card is the test on real course pairs the network had never seen. The last says how long it takes.""",
         "Source: data/results/test.json, data/results/real.json; mean of per-image PSNR",
     )
     _summary(page, results, best, baselines, densities)
@@ -81,8 +81,8 @@ def build(deck: Deck, results: Results) -> None:
             f"PSNR of {best}, dB",
         )
         with_person = [p for p in poses if p != "none"]
-        page.table(
-            (8.65, 1.5, 4.1, 5.0),
+        height = page.table(
+            (8.65, 1.5, 4.1, 4.2),
             ["Person’s region, dB", *(str(d) for d in densities)],
             [
                 [
@@ -96,7 +96,7 @@ def build(deck: Deck, results: Results) -> None:
             ],
             [1.7] + [1.0] * len(densities),
         )
-        page.text((8.65, 4.7, 4.1, 1.4), "PSNR of the person’s region by trees per hectare", 16)
+        page.text((8.65, 1.65 + height, 4.1, 0.9), "PSNR of the person’s region by trees per hectare", 16)
     else:
         page.missing((0.6, 1.5, 12.13, 3.5), "data/results/test.json")
 
@@ -148,9 +148,9 @@ def build(deck: Deck, results: Results) -> None:
     page = deck.page(
         "Real course pairs",
         """Now data that nobody here made. These course pairs were rendered by the original simulator; no network was
-        trained or tuned on them, and the planes nearest to ours are taken. Each row is one pair, each column a model:
-        full-frame PSNR and in brackets the PSNR in the region of the person. The baselines stand beside. Where the
-        gain is smaller than on our test set, the two simulators differ in something the network noticed.""",
+        trained or tuned on them, and the planes nearest to ours are taken. Each row is one pair, each column a model,
+        the best baselines at the right: full-frame PSNR and in brackets the PSNR in the region of the person. Where
+        the gain is smaller than on our test set, the two simulators differ in something the network noticed.""",
         "Source: data/results/real.json; PSNR in dB, in brackets the person’s region",
     )
     _real(page, results)
@@ -176,12 +176,12 @@ def build(deck: Deck, results: Results) -> None:
         )
         page.figures((0.6, 1.4, 7.6, 5.4), "06_flight", "Flight: integral and restored image")
         if flight:
-            page.table(
+            height = page.table(
                 (8.5, 1.6, 4.23, 3.4),
                 ["Person", "Integral", "Restored"],
                 [[str(r["person"]), number(r.get("before")), number(r.get("after"))] for r in flight],
             )
-            page.text((8.5, 5.2, 4.23, 1.4), "Contrast-to-noise ratio of each person", 18)
+            page.text((8.5, 1.75 + height, 4.23, 1.0), "Contrast-to-noise ratio of each person", 18)
         else:
             page.missing((8.5, 1.6, 4.23, 3.4), "data/results/real.json: flight")
 
@@ -345,7 +345,9 @@ def _real(page, results: Results) -> None:
     if not rows:
         page.missing((0.6, 1.5, 12.13, 3.5), "data/results/real.json")
         return
-    models = (results.models("real", "network") + results.models("real", "baseline"))[:7]
+    baselines = results.models("real", "baseline")
+    baselines.sort(key=lambda name: -(mean(results.rows("real", model=name), "psnr") or 0.0))
+    models = (results.models("real", "network") + baselines)[:7]
     samples = list(dict.fromkeys(r["sample"] for r in rows))
 
     def cell(of: list) -> str:
@@ -368,7 +370,6 @@ def _tuning(page, rows: list, budget: str) -> None:
             [1.8, 2.6, 1.0, 1.0],
             [i for i, r in enumerate(part) if r.get("chosen")],
             16,
-            left=2,
         )
     if budget:
         page.text((0.6, 6.42, 12.13, 0.45), f"Equal budget: {budget}", 16, 14)

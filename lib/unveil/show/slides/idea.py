@@ -1,4 +1,4 @@
-"""Deck 2: what we plan. Pipeline, data, focal planes, architecture, evaluation, timetable; diagrams as native shapes."""
+"""Deck 2: what we plan. Pipeline, data, focal planes, architecture, evaluation, timetable; diagrams as shapes."""
 
 import math
 
@@ -11,7 +11,7 @@ APERTURE = 10.0
 
 
 def smear(height: float, focus: float) -> float:
-    """Width in pixels over which a point at ``height`` metres is smeared when the rig is focused at ``focus`` metres."""
+    """Width in pixels over which a point at ``height`` metres is smeared with the focus at ``focus`` metres."""
     return APERTURE * FOCAL_PIXELS * (1 / (ALTITUDE - height) - 1 / (ALTITUDE - focus))
 
 
@@ -42,7 +42,7 @@ def build(deck: Deck, _results) -> None:
             ("Integrator\nexact geometry", BLUE),
             ("Focal stack\n5 planes", GREEN),
             ("Network\nlearned", ORANGE),
-            ("Image without\nforest", INK),
+            ("Image\nwithout forest", INK),
         ],
     )
     page.bullets(
@@ -52,7 +52,7 @@ def build(deck: Deck, _results) -> None:
             "Out: the centre view as it would be without trees, person included",
             "**Question 1**: how much does a focal stack tell that one integral image does not?",
             "**Question 2**: which planes suit which pose of the person?",
-            "**Question 3**: how does a residual network cope when 5 channels go in and 1 comes out?",
+            "**Question 3**: how does a residual network take 5 channels in and 1 out?",
         ],
         22,
     )
@@ -71,7 +71,7 @@ def build(deck: Deck, _results) -> None:
         [
             ("Archives\nZIP", INK),
             ("Runs\ncomplete only", BLUE),
-            ("Focal stacks\nmemory-mapped", GREEN),
+            ("Focal stacks\non disk", GREEN),
             ("Tensors\nsplit by run", PURPLE),
             ("Network\ntrained", ORANGE),
             ("Results\nJSON", RED),
@@ -182,7 +182,7 @@ def build(deck: Deck, _results) -> None:
         multiplies them by ten.""",
         "Geometry of the course rig: x = 5 … −5 m, altitude 35 m, vertical field of view 50°, 512 × 512 pixels",
     )
-    page.scene((0.6, 1.55, 5.9, 5.0))
+    rig(page, (0.6, 1.45, 5.9, 5.3))
     page.table(
         (6.9, 1.45, 5.83, 3.5),
         ["Focal height h, m", "Shift per metre, px", "Over 10 m, px"],
@@ -190,7 +190,6 @@ def build(deck: Deck, _results) -> None:
             [f"{h:.1f}", f"{FOCAL_PIXELS / (ALTITUDE - h):.2f}", f"{APERTURE * FOCAL_PIXELS / (ALTITUDE - h):.1f}"]
             for h in (0.2, 0.6, 1.0, 1.4, 1.8)
         ],
-        left=0,
     )
     page.equation((6.9, 5.35, 5.83, 1.1), "shift = f · (x_{v} − x_{5}) / (35 − h),   f = 549 px", 22)
 
@@ -368,7 +367,7 @@ def build(deck: Deck, _results) -> None:
         """The plan has four blocks that overlap. First the data: simulator, filtering, stacks. Then the optics with
         its check against the reference renderer, which everything later stands on. Networks and training start as
         soon as stacks exist, on small samples, and grow. Results, real pairs and a real flight come last, together
-        with the notebooks, which are written along the way, not at the end. The diamonds are the talks: idea,
+        with the notebooks, which are written along the way, not at the end. The dashed lines are the talks: idea,
         interim, final.""",
     )
     gantt(page, (0.6, 1.5, 12.13, 5.1))
@@ -400,6 +399,36 @@ def build(deck: Deck, _results) -> None:
         ],
         [3.3, 4.2, 4.6],
         size=20,
+    )
+
+
+def rig(page: Page, box) -> None:
+    """The course rig from the side: cameras, altitude, aperture, field of view, focal planes (heights not to scale)."""
+    x, y, width, height = box
+    sky, ground = y + 0.95, y + height - 0.55
+    left, right = x + 1.3, x + width - 1.3
+    middle = (left + right) / 2
+    reach = (ground - sky) * math.tan(math.radians(25))
+    page.line((left, y + 0.45), (right, y + 0.45), INK, 2, head=True)
+    page.line((right, y + 0.45), (left, y + 0.45), INK, 2, head=True)
+    page.text(
+        (x, y, width, 0.42), f"aperture {APERTURE:.0f} m, one view per metre", 16, 14, align="center", anchor="middle"
+    )
+    for end in (middle - reach, middle + reach):
+        page.line((middle, sky), (end, ground), BLUE, 1.5, dash=True)
+    page.text((middle - 0.6, sky + 0.75, 1.2, 0.4), "50°", 18, 16, BLUE, bold=True, align="center")
+    for index in range(11):
+        page.shape((left + (right - left) * index / 10 - 0.1, sky - 0.12, 0.2, 0.2), fill=INK, kind="rectangle")
+    page.line((x + 0.55, sky), (x + 0.55, ground), INK, 2, head=True)
+    page.text((x + 0.6, (sky + ground) / 2 - 0.2, 0.9, 0.4), f"{ALTITUDE:.0f} m", 18, 16, bold=True)
+    page.line((x, ground), (x + width, ground), GREY, 3)
+    for index in range(5):
+        level = ground - 0.16 * (index + 1)
+        edge = reach * (level - sky) / (ground - sky)
+        page.line((middle - edge, level), (middle + edge, level), ORANGE, 1.5)
+    page.text((middle + reach + 0.05, ground - 0.8, 1.12, 0.7), ["5 planes,", "0.2–1.8 m"], 16, 14, TEXT, gap=0)
+    page.text(
+        (x, ground + 0.1, width, 0.42), "ground (heights of the planes not to scale)", 16, 14, GREY, align="center"
     )
 
 
@@ -464,5 +493,5 @@ def gantt(page: Page, box) -> None:
         place = x + label + week * unit
         page.line((place - 0.05, y + 0.5), (place - 0.05, y + height - 0.42), INK, 1.5, dash=True)
         page.text(
-            (place - 1.05, y + height - 0.42, 1.2, 0.42), f"**{name}**", 16, 16, INK, align="right", anchor="middle"
+            (place - 0.65, y + height - 0.42, 1.2, 0.42), f"**{name}**", 16, 16, INK, align="center", anchor="middle"
         )

@@ -7,6 +7,7 @@ from .results import POSES, Results, duration, mean, number, percent
 
 LEFT = (0.6, 1.4, 6.6, 5.4)
 RIGHT = (7.45, 1.4, 5.28, 5.4)
+LEVELS = {"mean": "mean", "p05": "5 %", "median": "median", "p95": "95 %"}
 STATES = (
     ("archives", "archives scanned"),
     ("complete", "complete runs"),
@@ -61,7 +62,6 @@ def build(deck: Deck, results: Results) -> None:
         ],
         [2.6, 5.4, 4.1],
         size=20,
-        left=2,
     )
 
     page = deck.page(
@@ -140,10 +140,10 @@ def build(deck: Deck, results: Results) -> None:
     page.figures(LEFT, "03_gray_levels", "Gray levels over all runs")
     gray = data.get("gray", {})
     if gray:
-        keys = [k for k in ("mean", "std", "p05", "median", "p95") if any(k in v for v in gray.values())]
+        keys = [k for k in LEVELS if any(k in v for v in gray.values())]
         page.table(
             RIGHT,
-            ["Gray level", *keys],
+            ["Gray level", *(LEVELS[k] for k in keys)],
             [[name, *(number(values.get(k), 0) for k in keys)] for name, values in gray.items()],
             [1.6] + [1.0] * len(keys),
         )
@@ -203,7 +203,7 @@ def build(deck: Deck, results: Results) -> None:
         f"""These are the curves of {len(trainings) or "the"} trainings: the PSNR on validation runs after each epoch.
         Removing the veil and finding the ground level pay most in decibels; the person is small and shows little in
         this number. The steps between neighbouring epochs are noise: weights minutes apart can differ visibly, which
-        is why we average them. The table gives time and device.""",
+        is why we average them. The table gives the time.""",
         "Source: data/results/training.json",
     )
     training_curves(page, results)
@@ -327,7 +327,7 @@ def model_table(
         page.missing((box[0], box[1], box[2], 3.5), "data/results/test.json")
         return
     densities = results.densities()
-    header = ["Model", *(f"PSNR\n{d} trees" for d in densities), "SSIM", "PSNR\nperson"]
+    header = ["Model", *(f"PSNR\n{d}/ha" for d in densities), "SSIM", "PSNR\nperson"]
     header += ["Found", "False in\nempty runs", "ms"] if practical else []
     rows = []
     for model in models:
@@ -377,14 +377,13 @@ def training_curves(page: Page, results: Results) -> None:
                 training["model"],
                 str(training.get("epochs", "–")),
                 duration(training.get("seconds")),
-                str(training.get("device", "–")),
                 number(last[-1] if last else None),
             ]
         )
     page.table(
         (7.6, 1.5, 5.13, 5.2),
-        ["Network", "Epochs", "Time", "Device", "Last dB"],
+        ["Network", "Epochs", "Time", "Last dB"],
         rows,
-        [1.9, 1.0, 1.1, 1.1, 0.9],
+        [2.0, 1.0, 1.1, 1.0],
         size=16,
     )

@@ -1,23 +1,23 @@
 """The one design of all decks: a page with title bar, fitted text, native tables, charts and diagrams, notes.
 
-Positions are (x, y, width, height) in inches on a 13.333 × 7.5 inch page, type sizes in points. Text understands a small
-markup: ``**bold**``, ``_{subscript}``, ``^{superscript}``. Type is measured with the metrics of Arial (Liberation Sans has
-the same), so that what fits here fits in PowerPoint; where neither is installed, with the wider DejaVu Sans that comes
-with matplotlib. Colours are those of Okabe and Ito, told apart by colour-blind readers.
+Positions are (x, y, width, height) in inches on a 13.333 × 7.5 inch page, type sizes in points. Text understands
+a small markup: ``**bold**``, ``_{subscript}``, ``^{superscript}``. Type is measured with the widths of Arial, so that
+what fits here fits in PowerPoint and, with Liberation Sans, in LibreOffice. Colours are those of Okabe and Ito, told
+apart by colour-blind readers.
 """
 
 import datetime
 import io
+import math
 import os
 import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-from PIL import Image, ImageFont
+from PIL import Image
 from pptx import Presentation
 from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.dml.color import RGBColor
@@ -29,6 +29,8 @@ from pptx.oxml import parse_xml
 from pptx.oxml.ns import nsdecls, qn
 from pptx.util import Emu, Inches, Pt
 
+from .metrics import length
+
 Box = tuple[float, float, float, float]
 
 WIDTH, HEIGHT = 13.333, 7.5
@@ -37,6 +39,7 @@ FONT = "Arial"
 LINE = 1.2
 MARGIN = 0.05
 CELL_MARGIN = 0.09
+ROUNDING = 0.08
 DATE = datetime.datetime(2024, 1, 1)
 
 INK = "12343B"
@@ -82,11 +85,15 @@ class Measured:
         return max((c.size for c in self.chunks), default=16.0)
 
 
+_NUMERIC = re.compile(r"[−–\d.,()/% ]*(?: ?(?:dB|px|ms|m|s|min|h))?")
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|dB|px|ms|K|m|s|min|h)(?![\w/]))")
+_BREAKS = re.compile(r"[ \t\n]+|[^ \t\n-]+-?|-")
 _MARKUP = re.compile(r"\*\*(?P<bold>.+?)\*\*|_\{(?P<sub>.+?)\}|\^\{(?P<sup>.+?)\}")
 
 
 def chunks(markup: str, size: float, bold: bool = False) -> tuple[Chunk, ...]:
-    """Text with markup as styled chunks."""
+    """Text with markup as styled chunks; a number stays with its unit."""
+    markup = _UNIT.sub("\u00a0", markup)
     out, end = [], 0
     for match in _MARKUP.finditer(markup):
         if match.start() > end:
@@ -101,30 +108,8 @@ def chunks(markup: str, size: float, bold: bool = False) -> tuple[Chunk, ...]:
     return tuple(out)
 
 
-@cache
-def _font(bold: bool) -> ImageFont.FreeTypeFont:
-    suffix = "-Bold" if bold else "-Regular"
-    for name in (
-        f"LiberationSans{suffix}.ttf",
-        "arialbd.ttf" if bold else "arial.ttf",
-        "Arial Bold.ttf" if bold else "Arial.ttf",
-    ):
-        try:
-            return ImageFont.truetype(name, 100)
-        except OSError:
-            continue
-    from matplotlib import font_manager
-
-    return ImageFont.truetype(font_manager.findfont(f"DejaVu Sans:{'bold' if bold else 'regular'}"), 100)
-
-
-@cache
-def _length(text: str, bold: bool) -> float:
-    return _font(bold).getlength(text) / 100
-
-
 def _width(chunk: Chunk) -> float:
-    return _length(chunk.text, chunk.bold) * chunk.size * (0.66 if chunk.shift else 1.0)
+    return length(chunk.text, chunk.bold) * chunk.size * (0.66 if chunk.shift else 1.0)
 
 
 def count_lines(paragraph: Measured, width: float) -> int:
@@ -132,9 +117,9 @@ def count_lines(paragraph: Measured, width: float) -> int:
     available = width - paragraph.indent
     lines, used, word = 1, 0.0, 0.0
     for chunk in paragraph.chunks:
-        for piece in re.findall(r"\s+|[^\s-]+-?|-", chunk.text):
+        for piece in _BREAKS.findall(chunk.text):
             length = _width(Chunk(piece, chunk.size, chunk.bold, chunk.shift))
-            if piece.isspace():
+            if piece.strip(" \t\n") == "":
                 used, word = used + word + length, 0.0
             else:
                 word += length
@@ -154,13 +139,27 @@ def widest_word(paragraphs: Iterable[Measured]) -> float:
     """Width in points of the longest unbreakable piece of text, indent included."""
     return max(
         (
-            _width(Chunk(w, c.size, c.bold, c.shift)) + p.indent
+            _width(Chunk(piece, c.size, c.bold, c.shift)) + p.indent
             for p in paragraphs
             for c in p.chunks
-            for w in c.text.split()
+            for piece in _BREAKS.findall(c.text)
         ),
         default=0.0,
     )
+
+
+def inset(kind: MSO_SHAPE | None, width: float, height: float) -> float:
+    """How far, in inches, the text area of an autoshape lies inside its outline on each side."""
+    if kind == MSO_SHAPE.ROUNDED_RECTANGLE:
+        return 0.3 * min(ROUNDING, min(width, height) / 2)
+    return 0.15 * min(width, height) if kind == MSO_SHAPE.OVAL else 0.0
+
+
+def _flat(shape) -> None:
+    """No shadow, whatever the theme says."""
+    style = shape._element.find(qn("p:style"))
+    if style is not None:
+        style.find(qn("a:effectRef")).set("idx", "0")
 
 
 def _rgb(colour: str) -> RGBColor:
@@ -223,6 +222,11 @@ class Page:
             return [Measured(chunks(item, points, bold), indent, gap * points) for item in items]
 
         points = _fit(measure, box, size, smallest, MARGIN)
+        if bullets:
+            room = 0.85 * box[3] * 72
+            while gap < 1.1 and text_height(measure(points), (box[2] - 2 * MARGIN) * 72) < room:
+                gap += 0.1
+            gap -= 0.1 if text_height(measure(points), (box[2] - 2 * MARGIN) * 72) > (box[3] - 2 * MARGIN) * 72 else 0.0
         frame = self.slide.shapes.add_textbox(*(Inches(v) for v in box)).text_frame
         _frame(frame, anchor, MARGIN)
         for index, item in enumerate(measure(points)):
@@ -261,21 +265,17 @@ class Page:
         dash: bool = False,
         transparent: float = 0.0,
     ):
-        """A native shape with centred text: ``round``, ``rectangle``, ``oval``, ``right``, ``down``, ``up``, ``triangle``, ``trapezoid``."""
+        """A native shape with centred text: ``round``, ``rectangle``, ``oval`` or ``right`` (an arrow)."""
         kinds = {
             "round": MSO_SHAPE.ROUNDED_RECTANGLE,
             "rectangle": MSO_SHAPE.RECTANGLE,
             "oval": MSO_SHAPE.OVAL,
             "right": MSO_SHAPE.RIGHT_ARROW,
-            "down": MSO_SHAPE.DOWN_ARROW,
-            "up": MSO_SHAPE.UP_ARROW,
-            "triangle": MSO_SHAPE.ISOSCELES_TRIANGLE,
-            "chevron": MSO_SHAPE.PENTAGON,
         }
         shape = self.slide.shapes.add_shape(kinds[kind], *(Inches(v) for v in box))
-        shape.shadow.inherit = False
+        _flat(shape)
         if kind == "round":
-            shape.adjustments[0] = min(0.08 / min(box[2], box[3]), 0.5)
+            shape.adjustments[0] = min(ROUNDING / min(box[2], box[3]), 0.5)
         if fill is None:
             shape.fill.background()
         else:
@@ -296,7 +296,7 @@ class Page:
             def measure(points: float) -> list[Measured]:
                 return [Measured(chunks(item, points, bold)) for item in items]
 
-            points = _fit(measure, box, size, smallest, MARGIN)
+            points = _fit(measure, box, size, smallest, MARGIN + inset(kinds[kind], box[2], box[3]))
             _frame(shape.text_frame, "middle", MARGIN)
             for index, item in enumerate(measure(points)):
                 paragraph = shape.text_frame.paragraphs[0] if index == 0 else shape.text_frame.add_paragraph()
@@ -315,6 +315,7 @@ class Page:
     ) -> None:
         """A straight line, with an arrow head at its end if asked."""
         connector = self.slide.shapes.add_connector(MSO_CONNECTOR.STRAIGHT, *(Inches(v) for v in (*start, *end)))
+        _flat(connector)
         connector.line.color.rgb, connector.line.width = _rgb(colour), Pt(width)
         if dash:
             connector.line.dash_style = MSO_LINE.DASH
@@ -361,12 +362,12 @@ class Page:
         highlight: Sequence[int] = (),
         size: float = 18,
         smallest: float = 12,
-        left: int = 1,
     ) -> float:
-        """A native table; the first ``left`` columns are set flush left, the others centred. Returns its height in inches."""
+        """A native table; columns of numbers are centred, the others flush left. Returns its height in inches."""
         everything = [list(header), *[list(row) for row in rows]]
         shares = list(widths or [1.0] * len(header))
         columns = [box[2] * share / sum(shares) for share in shares]
+        centred = [index > 0 and all(_NUMERIC.fullmatch(row[index]) for row in rows) for index in range(len(header))]
 
         def heights(points: float) -> list[float]:
             out = []
@@ -394,7 +395,7 @@ class Page:
         while points > smallest and not fits(points):
             points -= 0.5
         needed = heights(points)
-        air = min(0.14, max(0.0, box[3] - sum(needed)) / len(needed))
+        air = min(0.24, max(0.0, box[3] - sum(needed)) / len(needed))
         shape = self.slide.shapes.add_table(
             len(everything), len(header), *(Inches(v) for v in (*box[:3], sum(needed) + air * len(needed)))
         )
@@ -416,7 +417,7 @@ class Page:
                 )
                 for line_number, line in enumerate(value.split("\n")):
                     paragraph = cell.text_frame.paragraphs[0] if line_number == 0 else cell.text_frame.add_paragraph()
-                    paragraph.alignment = PP_ALIGN.LEFT if index < left else PP_ALIGN.CENTER
+                    paragraph.alignment = PP_ALIGN.CENTER if centred[index] else PP_ALIGN.LEFT
                     _write(paragraph, chunks(line, points, number == 0 or marked), WHITE if number == 0 else TEXT)
         return sum(needed) + air * len(needed)
 
@@ -458,7 +459,6 @@ class Page:
         y_title: str,
         number_format: str = "General",
         markers: bool = True,
-        log: bool = False,
     ) -> None:
         """A native chart of curves: name → (x values, y values); points without a value are left out."""
         data = XyChartData(number_format=number_format)
@@ -472,9 +472,12 @@ class Page:
             number_format,
             False,
         )
-        if log:
-            scaling = chart.value_axis._element.find(qn("c:scaling"))
-            scaling.insert(0, parse_xml(f'<c:logBase {nsdecls("c")} val="10"/>'))
+        xs = [x for values, _ in series.values() for x in values]
+        ys = [y for _, values in series.values() for y in values if y is not None]
+        chart.category_axis.minimum_scale, chart.category_axis.maximum_scale = min(0, *xs), max(xs)
+        if ys and min(ys) > 0.5 * max(ys) and max(ys) > min(ys):
+            step = 10 ** math.floor(math.log10(max(ys) - min(ys)))
+            chart.value_axis.minimum_scale = math.floor(min(ys) / step) * step
         for index, item in enumerate(chart.plots[0].series):
             colour = _rgb(PALETTE[index % len(PALETTE)])
             item.smooth = False
@@ -520,11 +523,11 @@ class Page:
         )
 
     def scene(self, box: Box, dark: bool = False, labels: bool = True) -> None:
-        """The idea of the synthetic aperture: views on a line, one ground point, leaves that hide it from some of them."""
+        """The idea of the synthetic aperture: views on a line, one ground point, leaves that hide it from some."""
         x, y, width, height = box
         ground, sky, count = y + height - 0.55, y + 0.35, 11
-        target = (x + width / 2, ground - 0.05)
-        crowns = [(0.14, 0.56, 0.20, 0.24), (0.36, 0.46, 0.17, 0.28), (0.72, 0.52, 0.22, 0.26)]
+        target = (x + 0.54 * width, ground - 0.05)
+        crowns = [(0.08, 0.58, 0.20, 0.22), (0.30, 0.45, 0.17, 0.26), (0.74, 0.52, 0.21, 0.26)]
 
         def hidden(camera_x: float) -> bool:
             for cx, cy, w, h in crowns:

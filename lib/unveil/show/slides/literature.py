@@ -1,6 +1,6 @@
-"""Deck 1: what was known. Synthetic apertures, Airborne Optical Sectioning, restoration networks, learned de-occlusion."""
+"""Deck 1: what was known. Synthetic apertures, AOS, restoration networks, learned de-occlusion."""
 
-from .layout import BODY, GREEN, INK, ORANGE, PURPLE, RED, RULE, SKY, WHITE, Deck, Page
+from .layout import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY, WHITE, Deck, Page
 
 REFERENCES = (
     "Isaksen, McMillan, Gortler: Dynamically reparameterized light fields. SIGGRAPH 2000, 297–306. "
@@ -154,7 +154,7 @@ def build(deck: Deck, _results) -> None:
         depth of field is so shallow that even branches a few metres above the ground vanish.""",
         "References: [4], [5]",
     )
-    page.scene((0.6, 1.55, 6.0, 5.1))
+    focusing(page, (0.6, 1.5, 6.1, 5.2))
     page.equation((7.0, 1.5, 5.75, 1.1), "I_{h}(x) = Σ_{v} S_{v}(x, h) · J_{v}(π_{v}(x, h)) / Σ_{v} S_{v}(x, h)", 22)
     page.bullets(
         (7.0, 2.85, 5.75, 3.8),
@@ -180,9 +180,9 @@ def build(deck: Deck, _results) -> None:
         (0.6, 1.35, 12.13, 5.4),
         ["Year", "Work", "What it added"],
         [
-            ["2018", "Airborne optical sectioning [4]", "Synthetic apertures of 30–100 m from a camera drone"],
+            ["2018", "Airborne optical sectioning [4]", "Apertures of 30–100 m from a camera drone"],
             ["2019", "Statistical view [5], thermal AOS [6]", "How many views, how wide; thermal cameras"],
-            ["2020", "Search and rescue [7]", "Persons classified in integrals: precision 96 %, recall 93 %"],
+            ["2020", "Search and rescue [7]", "Persons classified: precision 96 %, recall 93 %"],
             ["2021", "Autonomous drones [8]", "Finds 38 of 42 hidden people in 17 field experiments"],
             [
                 "2022",
@@ -192,7 +192,7 @@ def build(deck: Deck, _results) -> None:
             ["2024", "Fusion of single and integral images [11]", "Model- and learning-based fusion of channels"],
             ["2025", "DeepForest [12], surface temperature [13]", "Networks remove what focus leaves behind"],
         ],
-        [0.9, 4.6, 6.4],
+        [0.9, 5.2, 6.0],
     )
 
     page = deck.page(
@@ -300,7 +300,6 @@ def build(deck: Deck, _results) -> None:
             ["NAFNet [19]", "2022", "simple gate, channel attention, U-shape", "whole image", "best trade-off"],
         ],
         [1.9, 0.8, 4.6, 2.4, 2.4],
-        left=1,
     )
     page.text(
         (0.6, 6.05, 12.13, 0.7),
@@ -321,7 +320,7 @@ def build(deck: Deck, _results) -> None:
         "References: [20]–[25]",
     )
     page.table(
-        (0.6, 1.4, 12.13, 3.9),
+        (0.6, 1.4, 12.13, 4.2),
         ["Work", "Input", "Idea"],
         [
             [
@@ -353,8 +352,8 @@ def build(deck: Deck, _results) -> None:
         [3.6, 3.2, 5.9],
     )
     page.shape(
-        (0.6, 5.65, 12.13, 0.95),
-        "Lesson: give the network the **views**, not only their mean; synthetic data suffice if they vary.",
+        (0.6, 5.85, 12.13, 0.9),
+        "Lesson: give the network the **views**, not only their mean; vary synthetic data widely.",
         "FFE9BF",
         size=22,
     )
@@ -446,6 +445,46 @@ def build(deck: Deck, _results) -> None:
         page.text((0.6, 1.2, 12.13, 5.75), entries, 16, 13, gap=0.28)
 
 
+def focusing(page: Page, box) -> None:
+    """Why a point on the focal plane stays sharp and a leaf above it is smeared."""
+    x, y, width, height = box
+    sky, plane = y + 0.6, y + height - 1.05
+    point, leaf = (x + 0.36 * width, plane), (x + 0.62 * width, y + 0.58 * height)
+    places = [x + width * (0.16 + 0.68 * i / 4) for i in range(5)]
+    page.text((x, y, width, 0.4), "views along the aperture", 16, 14, align="center", anchor="middle")
+    page.line((x, plane), (x + width, plane), GREY, 2.5)
+    hits = [place + (leaf[0] - place) * (plane - sky) / (leaf[1] - sky) for place in places]
+    for place, hit in zip(places, hits, strict=True):
+        page.line((place, sky + 0.1), point, BLUE, 2)
+        page.line((place, sky + 0.1), (hit, plane), GREEN, 1.25, dash=True)
+        page.shape((hit - 0.08, plane - 0.05, 0.16, 0.1), fill=GREEN, kind="rectangle")
+    for place in places:
+        page.shape((place - 0.14, sky - 0.05, 0.28, 0.24), fill=INK, kind="rectangle")
+    page.shape((leaf[0] - 0.2, leaf[1] - 0.11, 0.4, 0.22), fill=GREEN, kind="oval")
+    page.text((leaf[0] + 0.25, leaf[1] - 0.2, 1.2, 0.4), "leaf", 16, 14, anchor="middle")
+    page.shape((point[0] - 0.14, point[1] - 0.14, 0.28, 0.28), fill=BLUE, kind="oval")
+    page.text(
+        (point[0] - 1.6, plane + 0.15, 2.1, 0.7),
+        "on the plane:\nall views agree".split("\n"),
+        16,
+        14,
+        BLUE,
+        align="center",
+        gap=0,
+    )
+    middle = (min(hits) + max(hits)) / 2
+    page.text(
+        (middle - 1.3, plane + 0.15, 2.6, 0.7),
+        "leaf: smeared over\nfive places".split("\n"),
+        16,
+        14,
+        GREEN,
+        align="center",
+        gap=0,
+    )
+    page.text((x, plane - 0.42, 1.5, 0.4), "focal plane", 16, 14, GREY)
+
+
 def red_net(page: Page, box, in_text: str = "input", out_text: str = "output", shortcut: str = "identity") -> None:
     """RED-Net as native shapes: convolutions, transposed convolutions and the additive skips between them."""
     x, y, width, height = box
@@ -459,7 +498,7 @@ def red_net(page: Page, box, in_text: str = "input", out_text: str = "output", s
         scale = 1 - 0.13 * min(index, 2 * layers - 1 - index)
         left = x + 1.6 + index * step
         page.shape(
-            (left + 0.12, base - tall / 2 - tall * scale / 2, step - 0.3, tall * scale),
+            (left + 0.06, base - tall / 2 - tall * scale / 2, step - 0.18, tall * scale),
             "conv" if index < layers else "deconv",
             "CFE3F1" if index < layers else "F9E0B5",
             size=16,
@@ -482,13 +521,9 @@ def red_net(page: Page, box, in_text: str = "input", out_text: str = "output", s
         align="center",
         anchor="middle",
     )
-    page.shape((x + 1.7, base + 0.1, step * 2 * layers - 0.2, 0.03), fill=RULE, kind="rectangle")
 
 
 def _skip(page: Page, start: tuple[float, float], end: tuple[float, float], level: float, colour: str) -> None:
     page.line(start, (start[0], level), colour, 2)
     page.line((start[0], level), (end[0], level), colour, 2)
     page.line((end[0], level), end, colour, 2, head=True)
-
-
-__all__ = ["BODY", "REFERENCES", "build", "red_net"]

@@ -1,14 +1,21 @@
-"""Reading ``data/results/*.json``, the only source of numbers of the decks. The schema stands in the package's docstring."""
+"""Reading ``data/results/*.json``, the decks' only source of numbers; the schema is in the package's docstring."""
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UnveilError
 
 NAMES = ("dataset", "training", "test", "real", "tuning")
+REQUIRED = {
+    ("dataset", "strata"): ("pose", "density", "runs"),
+    ("training", "trainings"): ("model",),
+    ("test", "rows"): ("model", "pose", "density"),
+    ("real", "rows"): ("sample", "model"),
+    ("tuning", "rows"): ("factor", "setting"),
+}
 POSES = {"laying": "laying", "sitting": "sitting", "idle": "standing", "none": "no person"}
 
 
@@ -55,14 +62,13 @@ class Results:
     test: Mapping | None = None
     real: Mapping | None = None
     tuning: Mapping | None = None
-    present: Sequence[str] = field(default=())
 
     @property
     def trainings(self) -> list[Mapping]:
         """The trainings, one dict per network."""
         if self.training is None:
             return []
-        return list(self.training.get("trainings", [self.training] if "curves" in self.training else []))
+        return list(self.training.get("trainings", []))
 
     def rows(self, file: str, **which) -> list[Mapping]:
         """Rows of ``test``, ``real`` or ``tuning`` in which the given keys have the given values."""
@@ -109,16 +115,20 @@ def load(folder: Path) -> Results:
 
 def parse(found: Mapping[str, Mapping], where: str = "results") -> Results:
     """Results from already read files, checked against the schema."""
-    for name in ("test", "real", "tuning"):
-        needed = {"test": ("model", "pose", "density"), "real": ("sample", "model"), "tuning": ("factor", "setting")}[
-            name
-        ]
-        for row in (found.get(name) or {}).get("rows", []):
+    for (name, table), needed in REQUIRED.items():
+        for row in (found.get(name) or {}).get(table, []):
             lacking = [key for key in needed if key not in row]
             if lacking:
-                raise UnveilError(f"{where}: a row of {name}.json has no '{lacking[0]}'; write it again with make run")
-    clean = {name: _finite(content) for name, content in found.items()}
-    return Results(**clean, present=tuple(clean))
+                raise UnveilError(
+                    f"{where}: an entry of {name}.json, {table}, has no '{lacking[0]}'; make run writes it again"
+                )
+    for training in (found.get("training") or {}).get("trainings", []):
+        if len({len(values) for values in training.get("curves", {}).values() if values}) > 1:
+            raise UnveilError(
+                f"{where}: the curves of {training['model']} in training.json differ in length; make run writes "
+                f"them again"
+            )
+    return Results(**{name: _finite(content) for name, content in found.items()})
 
 
 def _read(path: Path) -> Mapping:
