@@ -341,6 +341,9 @@ def test_a_damaged_store_is_named(folder: Path, tmp_path: Path):
     (out / "shard_00001.json").write_text("{")
     with pytest.raises(UnveilError, match=r"shard_00001\.json is damaged"):
         stacks.open(out)
+    (out / stacks.SKIPPED).write_text("")
+    with pytest.raises(UnveilError, match=r"skipped\.json is damaged: delete it"):
+        stacks.open(out)
 
 
 def test_pngs_per_plane_read_back(folder: Path, tmp_path: Path):

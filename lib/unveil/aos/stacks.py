@@ -793,6 +793,8 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise UnveilError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from error
+    except ValueError as error:
+        raise UnveilError(f"{path} is damaged: delete it and build the store again; the other files stay") from error
 
 
 def _metres(heights: Iterable[float]) -> str:
