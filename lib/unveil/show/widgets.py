@@ -1,0 +1,466 @@
+"""Widgets for notebooks: scrub through focal planes, browse results, watch a training.
+
+Each has a static twin (its ``filmstrip()``) for readers without a kernel, and works by keyboard. Pictures keep one
+fixed gray range.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import traitlets
+from PIL import Image
+
+from unveil.aos import integrator
+from unveil.aos.camera import Cameras, course_rig
+from unveil.errors import UnveilError
+from unveil.show import figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+    from unveil.aos.archives import Run
+    from unveil.aos.flights import Flight
+
+
+class FocalScrubber(anywidget.AnyWidget):
+    """The widget of :func:`focal_scrubber`.
+
+    The views go to the browser once, in a message that no saved notebook keeps; integrals are made there. The traits
+    ``height`` (metres), ``aperture`` (index into ``geometry["apertures"]``), ``view``, ``picture`` (integral, median,
+    max, std, view, truth) and ``pin`` (row, column) follow the controls and may be set.
+    """
+
+    _esm = Path(__file__).with_name("focal_scrubber.js")
+    _css = Path(__file__).with_name("focal_scrubber.css")
+    geometry = traitlets.Dict().tag(sync=True)
+    height = traitlets.Float().tag(sync=True)
+    aperture = traitlets.Int().tag(sync=True)
+    view = traitlets.Int().tag(sync=True)
+    picture = traitlets.Enum(["integral", "median", "max", "std", "view", "truth"], "integral").tag(sync=True)
+    pin = traitlets.List(traitlets.Int(), minlen=2, maxlen=2).tag(sync=True)
+
+    def __init__(self, scene: _Scene, low: float, high: float, step: float, **traits: Any) -> None:
+        self._scene = scene
+        geometry = scene.geometry() | {"low": low, "high": high, "step": step}
+        super().__init__(geometry=geometry, **traits)
+        self.on_msg(self._answer)
+
+    def _answer(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+        if content.get("type") == "views":
+            truth = b"" if self._scene.truth is None else self._scene.truth.tobytes()
+            self.send({"type": "views"}, [self._scene.views.tobytes(), truth])
+
+    @traitlets.validate("height")
+    def _within(self, proposal: Any) -> float:
+        return min(max(proposal["value"], self.geometry["low"]), self.geometry["high"])
+
+    def filmstrip(self, heights: Iterable[float] | None = None, **options: Any) -> Figure:
+        """The static twin: integrals of all views at six heights, or at ``heights``; ``options`` of figures.show."""
+        if heights is None:
+            heights = np.linspace(self.geometry["low"], self.geometry["high"], 6)
+        return self._scene.filmstrip(heights, **options)
+
+    def __repr__(self) -> str:
+        g = self.geometry
+        size = f"{g['count']} views of {g['rows']} × {g['columns']}"
+        return f"FocalScrubber({size} pixels, {g['low']:g} to {g['high']:g} m)"
+
+
+def focal_scrubber(
+    run_or_views: Run | Flight | ArrayLike,
+    cameras: Cameras | None = None,
+    heights: tuple[float, float] | None = None,
+    truth: ArrayLike | None = None,
+    *,
+    target: Cameras | int | None = None,
+    step: float | None = None,
+    height: float | None = None,
+    pin: tuple[int, int] | None = None,
+) -> FocalScrubber:
+    """Drag the focal height and see the integral refocus, computed in the browser without a round trip to the kernel.
+
+    Args:
+        run_or_views: a run (its views and truth), a real flight (its views, cameras and target), or views (V, H, W)
+            uint8, float in [0, 1] or float gray levels.
+        cameras: of the V views; the course rig's by default for 11 views.
+        heights: lowest and highest focal height in metres; 0 to 3, for flights −30 to 0 (their poses start above
+            ground).
+        truth: (H, W), seen from the target without forest.
+        target: camera from which the integral is seen, or index of a view; a flight's own, else the middle view.
+        step: of the height in metres; a sixtieth of the range by default.
+        height: to begin with; the lowest by default.
+        pin: (row, column) of the pixel whose focus curve is drawn; the middle by default.
+
+    Raises:
+        UnveilError: views without cameras, or shapes that do not fit.
+    """
+    scene = _Scene(run_or_views, cameras, truth, target)
+    low, high = map(float, heights or scene.heights)
+    if not low < high:
+        raise UnveilError(f"heights: expected (lowest, highest) in metres, not ({low:g}, {high:g})")
+    rows, columns = scene.views.shape[1:]
+    return FocalScrubber(
+        scene,
+        low,
+        high,
+        step or (high - low) / 60,
+        height=low if height is None else height,
+        aperture=len(scene.apertures()) - 1,
+        view=scene.nearest()[0],
+        pin=list(pin or (rows // 2, columns // 2)),
+    )
+
+
+def focal_filmstrip(
+    run_or_views: Run | Flight | ArrayLike,
+    heights: Iterable[float],
+    cameras: Cameras | None = None,
+    *,
+    target: Cameras | int | None = None,
+    **options: Any,
+) -> Figure:
+    """Integrals side by side, the static twin of :func:`focal_scrubber`; ``options``: see ``figures.show``."""
+    return _Scene(run_or_views, cameras, None, target).filmstrip(heights, **options)
+
+
+class ResultsBrowser(ipywidgets.VBox):
+    """The widget of :func:`results_browser`. ``.run`` is the chosen row of the table."""
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        lookup: Callable[[Any], Mapping[str, ArrayLike]],
+        metric: str,
+        lower_is_better: bool,
+        by: Sequence[str],
+        id_column: str,
+    ) -> None:
+        self._table = table.dropna(subset=[metric]).sort_values(metric, ascending=lower_is_better, kind="stable")
+        self._lookup, self._metric, self._id = lookup, metric, id_column
+        self._choices = {
+            name: ipywidgets.Dropdown(
+                options=["all", *sorted(self._table[name].unique())], description=name, layout={"width": "15em"}
+            )
+            for name in by
+            if name in table
+        }
+        self._case = ipywidgets.ToggleButtons(options=["best", "median", "worst"], description=metric)
+        self._case.style.button_width = "6em"
+        self._text = ipywidgets.HTML()
+        self._image = ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+        controls = [*self._choices.values(), self._case]
+        super().__init__([ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"}), self._text, self._image])
+        for control in controls:
+            control.observe(self._show, "value")
+        self._show()
+
+    def pick(self, case: str, **choices: Any) -> pd.Series | None:
+        """The best, median or worst row among those with the ``choices`` (pose="laying", density=100), None if none."""
+        rows = self._table
+        for name, value in choices.items():
+            rows = rows[rows[name] == value]
+        place = {"best": 0, "median": len(rows) // 2, "worst": -1}[case]
+        return rows.iloc[place] if len(rows) else None
+
+    @property
+    def run(self) -> pd.Series | None:
+        choices = {name: choice.value for name, choice in self._choices.items() if choice.value != "all"}
+        return self.pick(self._case.value, **choices)
+
+    def filmstrip(self, cases: Sequence[str] = ("best", "median", "worst"), **options: Any) -> Figure:
+        """The static twin: a row of pictures for each case over all runs; ``options`` of figures.show."""
+        rows = {}
+        for case in cases:
+            row = self.pick(case)
+            if row is not None:
+                rows[f"{case}\n{row[self._id]} · {row[self._metric]:.2f}"] = self._pictures(row)
+        return figures.show(rows, **options)
+
+    def _pictures(self, row: pd.Series) -> dict[str, ArrayLike]:
+        pictures = dict(self._lookup(row[self._id]))
+        if {"prediction", "truth"} <= set(pictures) and "error" not in pictures:
+            prediction, truth = (_unit(pictures[name]) for name in ("prediction", "truth"))
+            pictures["error"] = prediction - truth
+        return pictures
+
+    def _show(self, _change: Any = None) -> None:
+        row = self.run
+        if row is None:
+            self._text.value, self._image.layout.display = "No run of this kind.", "none"
+            return
+        pictures = self._pictures(row)
+        numbers = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items() if not pd.isna(v)]
+        self._text.value = " · ".join(numbers)
+        self._image.value = _png(figures.show(pictures, size=2.4))
+        self._image.layout.display = None
+
+
+def results_browser(
+    table: pd.DataFrame,
+    lookup: Callable[[Any], Mapping[str, ArrayLike]],
+    metric: str = "psnr",
+    *,
+    lower_is_better: bool = False,
+    by: Sequence[str] = ("pose", "density"),
+    id_column: str = "id",
+) -> ResultsBrowser:
+    """Pick pose, density and the best, median or worst run; see its pictures side by side with its metrics.
+
+    Args:
+        table: one row per run with the columns ``id_column``, ``metric`` and those of ``by`` to pick from.
+        lookup: id → named images (single view, planes, prediction, truth); the error is added where the last two are.
+    """
+    missing = {metric, id_column} - set(table)
+    if missing or not table[metric].notna().any():
+        raise UnveilError(f"results_browser: the table needs the columns {id_column} and {metric} with values in them")
+    return ResultsBrowser(table, lookup, metric, lower_is_better, by, id_column)
+
+
+class TrainingMonitor(ipywidgets.VBox):
+    """The widget of :func:`training_monitor`."""
+
+    def __init__(self, source: str | os.PathLike[str] | None) -> None:
+        self._source = None if source is None else Path(source)
+        self._history = pd.DataFrame()
+        self._strip: Mapping[str, ArrayLike] = {}
+        self._seen: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._text = ipywidgets.HTML("Waiting for the first epoch…")
+        layout = {"max_width": "100%", "object_fit": "contain", "display": "none"}
+        self._images = [ipywidgets.Image(format="png", layout=layout) for _ in range(2)]
+        super().__init__([self._text, *self._images])
+        self.refresh()
+
+    def update(
+        self,
+        history: pd.DataFrame | Sequence[Mapping[str, float]] | Mapping[str, Sequence[float]],
+        strip: Mapping[str, ArrayLike] | ArrayLike | None = None,
+    ) -> None:
+        """Draw the log so far: rows or columns with ``epoch``, losses and metrics, and the latest prediction strip.
+
+        It can be passed to a training as its listener. ``strip`` is one image or named images; without it the latest
+        pictures in the monitored folder are taken.
+        """
+        self._history = _per_epoch(pd.DataFrame(history))
+        if strip is not None:
+            self._strip = strip if isinstance(strip, Mapping) else {"latest prediction": strip}
+        else:
+            self._strip = self._latest_pictures() or self._strip
+        if self._history.empty:
+            return
+        last = self._history.iloc[-1]
+        self._text.value = f"epoch {self._history.index[-1]:g} · " + " · ".join(
+            f"{name} {value:.4g}" for name, value in last.items() if pd.notna(value)
+        )
+        self._put(0, self._curves())
+        if self._strip:
+            self._put(1, figures.show(self._strip))
+
+    def refresh(self) -> bool:
+        """Read the log again if it has changed; whether it has."""
+        path = self._log()
+        if path is None or not path.is_file():
+            return False
+        stamp = (path.stat().st_mtime_ns, path.stat().st_size)
+        if stamp == self._seen:
+            return False
+        # The other process may be in the middle of its first row.
+        with contextlib.suppress(pd.errors.EmptyDataError):
+            self.update(pd.read_csv(path))
+            self._seen = stamp
+        return True
+
+    def watch(self, seconds: float = 2) -> TrainingMonitor:
+        """Follow a training in another process while this kernel is idle, until :meth:`stop`."""
+        self.stop()
+
+        async def follow() -> None:
+            while True:
+                self.refresh()
+                await asyncio.sleep(seconds)
+
+        self._task = asyncio.get_running_loop().create_task(follow())
+        return self
+
+    def stop(self) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def close(self) -> None:
+        self.stop()
+        super().close()
+
+    def filmstrip(self) -> Figure:
+        """The static twin: the curves as they stand."""
+        return self._curves()
+
+    def _curves(self) -> Figure:
+        groups = {"loss": ("loss", "mse", "l1"), "PSNR (dB)": ("psnr",), "SSIM": ("ssim",)}
+        chosen = {
+            label: [name for name in self._history if name.lower().rsplit("_", 1)[-1] in endings]
+            for label, endings in groups.items()
+        }
+        chosen = {label: names for label, names in chosen.items() if names}
+        fig = figures.figure(4.8 * max(len(chosen), 1), 3.4)
+        for place, (label, names) in enumerate(chosen.items(), 1):
+            axis = fig.add_subplot(1, len(chosen), place)
+            lines = {name: (self._history.index, self._history[name]) for name in names}
+            figures.curves(lines, "epoch", label, log=label == "loss", ax=axis)
+            if len(names) == 1:
+                axis.set_title(names[0])
+        return fig
+
+    def _put(self, place: int, fig: Figure) -> None:
+        self._images[place].value = _png(fig)
+        self._images[place].layout.display = None
+
+    def _log(self) -> Path | None:
+        if self._source is None or self._source.suffix == ".csv":
+            return self._source
+        return next((p for p in (self._source / "log.csv", self._source / "metrics.csv") if p.exists()), None)
+
+    def _latest_pictures(self) -> dict[str, np.ndarray]:
+        if self._source is None:
+            return {}
+        folder = (self._source.parent if self._source.suffix == ".csv" else self._source) / "pictures" / "item_0"
+        latest = sorted(folder.glob("epoch_*.png"))[-1:]
+        paths = {"input": folder / "input.png", "target": folder / "target.png"}
+        paths = {"input": paths["input"], **{p.stem.replace("_", " "): p for p in latest}, "target": paths["target"]}
+        return {name: np.asarray(Image.open(path)) for name, path in paths.items() if path.exists()}
+
+
+def training_monitor(source: str | os.PathLike[str] | None = None) -> TrainingMonitor:
+    """Loss curves and the latest prediction strip while a training runs.
+
+    In the kernel that trains, pass its ``update`` as listener; beside another process, call ``watch()``.
+
+    Args:
+        source: a training's folder (``log.csv`` or Lightning's ``metrics.csv``, ``pictures/item_0``) or its CSV; it
+            need not exist yet.
+    """
+    return TrainingMonitor(source)
+
+
+class _Scene:
+    """Views (V, H, W) uint8 with their cameras, the target, the truth (H, W) uint8 or None, and names."""
+
+    def __init__(self, source: Any, cameras: Cameras | None, truth: ArrayLike | None, target: Cameras | int | None):
+        self.views = _bytes(getattr(source, "views", source))
+        if self.views.ndim != 3:
+            raise UnveilError(f"views must have the shape (V, H, W), these have {self.views.shape}")
+        is_flight = hasattr(source, "cameras") and hasattr(source, "target")
+        cameras = cameras or getattr(source, "cameras", None)
+        if cameras is None:
+            cameras = course_rig()
+        if len(cameras) != len(self.views):
+            raise UnveilError(f"{len(self.views)} views need as many cameras, there are {len(cameras)}: pass cameras=…")
+        if target is None:
+            target = source.target if is_flight else len(cameras) // 2
+        self.cameras = cameras
+        self.target = target if isinstance(target, Cameras) else cameras.target(int(target))
+        truth = getattr(source, "truth", None) if truth is None else truth
+        self.truth = None if truth is None else _bytes(truth)
+        if self.truth is not None and self.truth.shape != self.views.shape[1:]:
+            raise UnveilError(f"the truth's shape {self.truth.shape} is not the views' {self.views.shape[1:]}")
+        self.names = [str(name) for name in getattr(source, "names", [f"view {i}" for i in range(len(self.views))])]
+        self.heights = (-30.0, 0.0) if is_flight else (0.0, 3.0)
+
+    def nearest(self) -> list[int]:
+        """The views by distance from the target."""
+        return np.argsort(self._distances(), kind="stable").tolist()
+
+    def _distances(self) -> np.ndarray:
+        return np.linalg.norm(self.cameras.centers - self.target.centers, axis=1).round(6)
+
+    def apertures(self) -> list[dict[str, Any]]:
+        """Growing synthetic apertures about the target, two views at a time: their views and widths in metres."""
+        order, centers = self.nearest(), self.cameras.centers
+        counts = sorted({*range(1, len(order) + 1, 2), len(order)})
+        groups = [order[:count] for count in counts]
+        widths = [np.linalg.norm(centers[g][:, None] - centers[g][None], axis=2).max() for g in groups]
+        return [{"views": group, "metres": float(width)} for group, width in zip(groups, widths, strict=True)]
+
+    def geometry(self) -> dict[str, Any]:
+        """What the browser needs to register a view on the plane z = −h.
+
+        Pixel (x, y) of the target (outer edges at 0 and W) is sampled at the pixel indices q_x/q_z, q_y/q_z with
+        q = (origin · slope + (−h − z) · directions)·(x, y, 1): ``docs/design.md``, multiplied by the ray's z.
+        """
+        count, rows, columns = self.views.shape
+        half = math.tan(math.radians(self.target.fov[0]) / 2)
+        pixel = 2 * half / rows
+        rays = np.array([[pixel, 0, -half * columns / rows], [0, pixel, -half], [0, 0, 1]])
+        rays = self.target.extrinsics[0, :, :3].T @ rays
+        center = self.target.centers[0]
+        focal = rows / (2 * np.tan(np.radians(self.cameras.fov) / 2))
+        intrinsics = np.zeros((count, 3, 3))
+        intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
+        intrinsics[:, :, 2] = columns / 2 - 0.5, rows / 2 - 0.5, 1
+        rotation, translation = self.cameras.extrinsics[:, :, :3], self.cameras.extrinsics[:, :, 3]
+        origins = np.einsum("vij,vj->vi", intrinsics, rotation @ center + translation)
+        return {
+            "count": count,
+            "rows": rows,
+            "columns": columns,
+            "origins": origins.tolist(),
+            "directions": (intrinsics @ rotation @ rays).reshape(count, 9).tolist(),
+            "slope": rays[2].tolist(),
+            "z": float(center[2]),
+            "apertures": self.apertures(),
+            "names": self.names,
+            "truth": self.truth is not None,
+        }
+
+    def filmstrip(self, heights: Iterable[float], **options: Any) -> Figure:
+        heights = [float(h) for h in heights]
+        integral = integrator.integrate(self.views, self.cameras, heights, self.target)
+        return figures.filmstrip(integral.image, [f"{h:.2f} m" for h in heights], **({"white": 255} | options))
+
+
+def _png(fig: Figure) -> bytes:
+    """The figure's PNG; notebooks do not show the figure itself any more."""
+    content = figures.png(fig)
+    plt.close(fig)
+    return content
+
+
+def _numpy(image: ArrayLike) -> np.ndarray:
+    return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+
+
+def _bytes(image: ArrayLike) -> np.ndarray:
+    """Gray levels as uint8; floats in [0, 1] are scaled, other floats are gray levels."""
+    array = _numpy(image)
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if array.size and array.dtype.kind == "f" and array.max() <= 1:
+        array = array * 255
+    return np.ascontiguousarray(np.clip(np.rint(array), 0, 255).astype(np.uint8))
+
+
+def _unit(image: ArrayLike) -> np.ndarray:
+    array = _numpy(image)
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
+    return array.astype(np.float32) / (255 if array.dtype.kind in "iu" else 1)
+
+
+def _per_epoch(history: pd.DataFrame) -> pd.DataFrame:
+    """One row per epoch; Lightning's CSV spreads an epoch over several rows."""
+    if "epoch" not in history:
+        return pd.DataFrame()
+    return history.select_dtypes("number").groupby("epoch").mean()

@@ -1,0 +1,323 @@
+"""The focal scrubber in JupyterLab in a headless Chromium: the right pictures, by mouse and by keyboard, quickly.
+
+By default a small notebook is made for it; ``UNVEIL_BROWSER_NOTEBOOK=notebooks/02_aos_integration.ipynb`` runs that one
+instead and takes its first scrubber. ``UNVEIL_BROWSER_SHOTS`` names a folder for screenshots. Run with ``-s`` to see
+the times.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: install one for make test-browser"),
+]
+
+VIEWS = """
+import numpy as np
+from scipy.ndimage import gaussian_filter
+rng = np.random.default_rng(0)
+texture = rng.random(({count}, 512, 512), dtype=np.float32)
+views = np.stack([np.clip(128 + 700 * (gaussian_filter(t, 2) - 0.5), 0, 255) for t in texture]).astype(np.uint8)
+"""
+NADIR = VIEWS.format(count=11) + "from unveil.show import widgets\nscrubber = widgets.focal_scrubber(views)\nscrubber"
+TILTED = (
+    VIEWS.format(count=11)
+    + """
+from scipy.spatial.transform import Rotation
+from unveil.aos.camera import Cameras, course_rig
+from unveil.show import widgets
+rotations = Rotation.from_euler("xyz", rng.uniform(-6, 6, (11, 3)), degrees=True).as_matrix()
+centers = course_rig().centers + rng.uniform(-1, 1, (11, 3))
+extrinsics = np.concatenate([rotations, -np.einsum("vij,vj->vi", rotations, centers)[..., None]], 2)
+scrubber = widgets.focal_scrubber(views, Cameras(extrinsics, np.linspace(46, 54, 11)), heights=(-3, 3))
+scrubber"""
+)
+ANSWERS = """
+import json, os
+import numpy as np
+from unveil.aos import integrator
+from unveil.show.widgets import FocalScrubber
+found = [value for value in [*globals().values(), *Out.values()] if isinstance(value, FocalScrubber)]
+scene, geometry = found[0]._scene, found[0].geometry
+heights = np.linspace(geometry["low"], geometry["high"], 4)[1:]
+full = integrator.integrate(scene.views, scene.cameras, heights, scene.target).image
+nearest = sorted(scene.nearest()[:3])
+three = integrator.integrate(scene.views[nearest], scene.cameras[nearest], heights, scene.target).image
+registered = integrator.register(scene.views, scene.cameras, heights[-1:], scene.target)
+extra = {k: v[0] for k, v in integrator.statistics(*registered).items()}
+np.savez("answers.part.npz", heights=heights, integral=full, three=three, view=scene.views[0], **extra)
+os.replace("answers.part.npz", "answers.npz")
+"""
+
+PICTURE = """() => {
+  const canvas = document.querySelector(".unveil-scrubber canvas");
+  const rgba = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let text = "";
+  for (let i = 0; i < rgba.length; i += 4) text += String.fromCharCode(rgba[i]);
+  return { gray: btoa(text), rows: canvas.height, drawn: JSON.parse(canvas.dataset.drawn) };
+}"""
+STEPS = """async (steps) => {
+  const root = document.querySelector(".unveil-scrubber");
+  const [input, canvas] = [root.querySelector("input[type=range]"), root.querySelector("canvas")];
+  const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+  const times = [];
+  for (let i = 0; i < steps; i++) {
+    await frame();
+    const value = Number(input.min) + ((i * 7) % 61) * Number(input.step);
+    const start = performance.now();
+    input.value = value;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    while (Math.abs(JSON.parse(canvas.dataset.drawn).height - Number(input.value)) > 1e-9) await frame();
+    const seen = performance.now() - start;
+    const drawing = Number(canvas.dataset.milliseconds);
+    while (!JSON.parse(canvas.dataset.drawn).complete) await frame();
+    times.push([seen, drawing, performance.now() - start]);
+  }
+  return times;
+}"""
+
+
+def notebook(cells: list[str]) -> dict:
+    return {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"{abs(hash(cell)):x}"[:8],
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+                "source": cell,
+            }
+            for cell in cells
+        ],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+class Lab:
+    """A JupyterLab server in a folder of its own, with the library beside its notebooks as in the project."""
+
+    def __init__(self, folder: Path, theme: str = "JupyterLab Light") -> None:
+        self.folder = folder
+        (folder / "notebooks").mkdir(parents=True)
+        shutil.copytree(ROOT / "lib", folder / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "requirements.txt"):
+            shutil.copy(ROOT / name, folder)
+        settings = {
+            "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
+            "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+            "apputils-extension/themes": {"theme": theme},
+        }
+        for name, content in settings.items():
+            path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Lab:
+        environment = os.environ | {
+            "PYTHONPATH": str(self.folder / "lib"),
+            "JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings"),
+            "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
+            "IPYTHONDIR": str(self.folder / "ipython"),
+            "UNVEIL_WORK": str(self.folder),
+            "UNVEIL_FAST": "1",
+        }
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--allow-root"]
+        command += [f"--ServerApp.port={self.port}", "--IdentityProvider.token=", f"--ServerApp.root_dir={self.folder}"]
+        self.log = (self.folder / "server.log").open("w")
+        self.server = subprocess.Popen(command, env=environment, stdout=self.log, stderr=subprocess.STDOUT)
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{self.url}/api", timeout=5).close()
+                return self
+            except OSError:
+                assert self.server.poll() is None, (self.folder / "server.log").read_text()
+                time.sleep(0.5)
+        raise AssertionError("JupyterLab did not start: " + (self.folder / "server.log").read_text())
+
+    def __exit__(self, *_error: object) -> None:
+        self.server.terminate()
+        try:
+            self.server.wait(30)
+        except subprocess.TimeoutExpired:
+            self.server.kill()
+        self.log.close()
+
+    def run(self, page: playwright.Page, content: dict) -> dict[str, np.ndarray]:
+        """Open a notebook, run all its cells and one more that computes what the pictures should be."""
+        path = self.folder / "notebooks" / "scrub.ipynb"
+        content["cells"] += notebook([ANSWERS])["cells"]
+        path.write_text(json.dumps(content))
+        page.goto(f"{self.url}/lab/tree/notebooks/scrub.ipynb?reset")
+        page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=90_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        answers = path.with_name("answers.npz")
+        deadline = time.monotonic() + 600
+        while not answers.exists():
+            failed = page.locator(
+                ".jp-OutputArea-output[data-mime-type*=stderr], .jp-RenderedText[data-mime-type*=error]"
+            )
+            assert failed.count() == 0, failed.first.inner_text()
+            assert time.monotonic() < deadline, "the notebook did not finish in ten minutes"
+            page.wait_for_timeout(250)
+        canvas = page.locator(".unveil-scrubber canvas[data-drawn]").first
+        canvas.wait_for(timeout=60_000)
+        canvas.scroll_into_view_if_needed()
+        return dict(np.load(answers))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=["nadir", "tilted"])
+def scrubber(request, browser, tmp_path_factory):
+    """(page, answers) of an executed notebook with a scrubber."""
+    own = os.environ.get("UNVEIL_BROWSER_NOTEBOOK")
+    if own and request.param != "nadir":
+        pytest.skip("one notebook was asked for")
+    cells = {"nadir": NADIR, "tilted": TILTED}[request.param]
+    content = json.loads(Path(own).read_text(encoding="utf-8")) if own else notebook([cells])
+    with Lab(tmp_path_factory.mktemp(request.param)) as lab:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        answers = lab.run(page, content)
+        yield page, answers
+        shots = os.environ.get("UNVEIL_BROWSER_SHOTS")
+        if shots:
+            Path(shots).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(shots) / f"scrubber_{request.param}.png")
+        page.close()
+
+
+def settle(page) -> None:
+    """Wait until what was asked for is drawn, in full detail."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    canvas = "document.querySelector('.unveil-scrubber canvas')"
+    page.wait_for_function(f"() => JSON.parse({canvas}.dataset.drawn).complete", timeout=20_000)
+
+
+def picture(page) -> tuple[np.ndarray, dict]:
+    """The gray levels on the widget's canvas and what it says it has drawn."""
+    settle(page)
+    found = page.evaluate(PICTURE)
+    return np.frombuffer(base64.b64decode(found["gray"]), np.uint8).reshape(found["rows"], -1), found["drawn"]
+
+
+def pinned(page) -> tuple[int, int, int]:
+    """Row, column and gray value that the widget says of its pin."""
+    settle(page)
+    text = page.locator(".unveil-scrubber").first.inner_text()
+    return tuple(map(int, re.search(r"Pin at row (\d+), column (\d+): gray (\d+)", text).groups()))
+
+
+def worst(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(found - wanted.astype(float)).max())
+
+
+def put(page, label: str, value: float) -> None:
+    page.get_by_role("slider", name=label).first.evaluate(
+        "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', { bubbles: true })); }", value
+    )
+
+
+def test_pictures_are_the_integrators(scrubber):
+    page, answers = scrubber
+    before, _ = picture(page)
+    for height, wanted in zip(answers["heights"], answers["integral"], strict=True):
+        put(page, "Focal height", height)
+        found, drawn = picture(page)
+        assert drawn["height"] == pytest.approx(height) and drawn["picture"] == "integral"
+        assert worst(found, wanted) <= 1
+        assert worst(found, before) > 5
+        before = found
+    for name in ("median", "max", "std"):
+        page.locator(f".unveil-scrubber input[value={name}]").first.check()
+        found, drawn = picture(page)
+        assert drawn["picture"] == name
+        assert worst(found, answers[name] * (2 if name == "std" else 1)) <= 1
+    put(page, "Single view", 0)
+    found, drawn = picture(page)
+    assert drawn["picture"] == "view" and (found == answers["view"]).all()
+    put(page, "Focal height", answers["heights"][0])
+    put(page, "Synthetic aperture", 1)
+    found, drawn = picture(page)
+    assert drawn["picture"] == "integral" and drawn["views"] == 3
+    assert worst(found, answers["three"][0]) <= 1
+
+    put(page, "Synthetic aperture", 99)
+    times = np.array(page.evaluate(STEPS, 60))[10:]
+    step, compute, full = np.median(times, axis=0)
+    print(
+        f"\nscrub step: {step:.1f} ms from input to frame (90th percentile {np.percentile(times[:, 0], 90):.1f}), "
+        f"{compute:.1f} ms of it drawing; full detail after {full:.1f} ms"
+    )
+    assert step < 100, "a step of the scrubber takes far longer than the 33 ms it is made for"
+
+
+def test_mouse_and_keyboard(scrubber):
+    page, answers = scrubber
+    put(page, "Synthetic aperture", 99)
+    slider = page.get_by_role("slider", name="Focal height").first
+    box = slider.bounding_box()
+    low, high = (float(slider.get_attribute(name)) for name in ("min", "max"))
+    page.mouse.move(box["x"] + 8, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2, steps=12)
+    page.mouse.up()
+    _, dragged = picture(page)
+    assert low + 0.55 * (high - low) < dragged["height"] < low + 0.85 * (high - low)
+    page.keyboard.press("ArrowRight")
+    _, pressed = picture(page)
+    assert pressed["height"] == pytest.approx(dragged["height"] + (high - low) / 60)
+    page.keyboard.press("Home")
+    assert picture(page)[1]["height"] == low
+    page.keyboard.press("End")
+    assert picture(page)[1]["height"] == high
+    assert worst(picture(page)[0], answers["integral"][-1]) <= 1
+
+    canvas = page.locator(".unveil-scrubber canvas").first
+    where = canvas.bounding_box()
+    canvas.click(position={"x": where["width"] * 0.25, "y": where["height"] * 0.5})
+    row, column, _ = pinned(page)
+    assert abs(row - 256) <= 1 and abs(column - 128) <= 1
+    canvas.press("ArrowDown")
+    canvas.press("Shift+ArrowRight")
+    again = pinned(page)
+    assert again[:2] == (row + 1, column + 10)
+    assert abs(again[2] - answers["integral"][-1][again[:2]]) <= 1
