@@ -13,12 +13,12 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
@@ -51,16 +51,29 @@ Box = tuple[int, int, int, int]
 """A part of an image: top row, left column, height, width, in pixels."""
 
 
+_waiting: list[Figure] = []
+
+
 class _Picture(Figure):
-    """A figure that a notebook shows once: at the end of its cell while pyplot holds it, by itself afterwards."""
+    """A figure that shows itself where it is displayed, else at the end of the cell that made it."""
 
     def _ipython_display_(self) -> None:
-        if getattr(self, "number", None) in plt.get_fignums():
-            return
         from IPython.display import Image as Picture
         from IPython.display import display
 
+        withdraw(self)
         display(Picture(data=png(self), format="png"))
+
+
+def _show_waiting() -> None:
+    for fig in list(_waiting):
+        fig._ipython_display_()
+
+
+def withdraw(fig: Figure) -> None:
+    """Do not show this figure at the end of the cell."""
+    if fig in _waiting:
+        _waiting.remove(fig)
 
 
 def style() -> None:
@@ -95,10 +108,13 @@ def style() -> None:
 def figure(width: float, height: float) -> Figure:
     """A figure of ``width × height`` inches in the project's style, laid out without overlaps."""
     style()
-    options = {"figsize": (width, height), "layout": "constrained"}
-    if "inline" in matplotlib.get_backend().lower():
-        return plt.figure(FigureClass=_Picture, **options)
-    return _Picture(**options)
+    fig = _Picture(figsize=(width, height), layout="constrained")
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if hasattr(shell, "kernel"):
+        if _show_waiting not in shell.events.callbacks["post_execute"]:
+            shell.events.register("post_execute", _show_waiting)
+        _waiting.append(fig)
+    return fig
 
 
 def show(

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import anywidget
 import ipywidgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import traitlets
@@ -433,10 +432,9 @@ class _Scene:
 
 
 def _png(fig: Figure) -> bytes:
-    """The figure's PNG; notebooks do not show the figure itself any more."""
-    content = figures.png(fig)
-    plt.close(fig)
-    return content
+    """The figure's PNG, for a widget that shows it instead of the cell."""
+    figures.withdraw(fig)
+    return figures.png(fig)
 
 
 def _numpy(image: ArrayLike) -> np.ndarray:

@@ -1,0 +1,156 @@
+"""Widgets without a browser: geometry, payload, choices, logs. tests/browser/ looks at them in JupyterLab."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from unveil.aos import integrator
+from unveil.aos.camera import Cameras, course_rig
+from unveil.errors import UnveilError
+from unveil.show import widgets
+
+VIEWS = np.random.default_rng(0).integers(0, 256, (11, 24, 24), dtype=np.uint8)
+
+
+def tilted() -> Cameras:
+    rng = np.random.default_rng(1)
+    rotations = []
+    for a, b, c in rng.uniform(-0.1, 0.1, (11, 3)):
+        x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+        y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+        z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+        rotations.append(x @ y @ z)
+    centers = course_rig().centers + rng.uniform(-1, 1, (11, 3))
+    shift = -np.einsum("vij,vj->vi", rotations, centers)
+    return Cameras(np.concatenate([rotations, shift[..., None]], 2), np.linspace(45, 55, 11))
+
+
+@pytest.mark.parametrize("cameras", [course_rig(), tilted()], ids=["nadir", "tilted"])
+def test_geometry_is_the_integrators(cameras):
+    """Each pixel's sampling position from the geometry sent to the browser, against register() of a coordinate ramp."""
+    rows, columns = 24, 32
+    ramps = (
+        np.broadcast_to(np.arange(columns, dtype=np.float32), (11, rows, columns)),
+        np.broadcast_to(np.arange(rows, dtype=np.float32)[:, None], (11, rows, columns)),
+    )
+    g = widgets._Scene(np.zeros((11, rows, columns), np.uint8), cameras, None, None).geometry()
+    y, x = np.mgrid[:rows, :columns] + 0.5
+    pixels = np.stack([x, y, np.ones_like(x)])
+    for height in (-2.0, 0.0, 2.5):
+        slope, distance = np.array(g["slope"]), -height - g["z"]
+        for v in range(11):
+            map_ = np.outer(g["origins"][v], slope) + distance * np.reshape(g["directions"][v], (3, 3))
+            q = np.einsum("ij,jrc->irc", map_, pixels)
+            for axis, ramp in enumerate(ramps):
+                registered, inside = integrator.register(np.ascontiguousarray(ramp), cameras, height)
+                size = (columns, rows)[axis]
+                wanted = np.clip(q[axis] / q[2], 0, size - 1)
+                assert np.abs(registered[0, v] - wanted)[inside[0, v]].max(initial=0) < 1e-3
+
+
+def test_apertures_grow_about_the_target():
+    scene = widgets._Scene(VIEWS, None, None, None)
+    apertures = scene.apertures()
+    assert [len(a["views"]) for a in apertures] == [1, 3, 5, 7, 9, 11]
+    assert sorted(apertures[1]["views"]) == [4, 5, 6] and apertures[0]["views"] == [5]
+    assert [a["metres"] for a in apertures] == pytest.approx([0, 2, 4, 6, 8, 10])
+
+
+def test_views_go_by_message_and_stay_out_of_the_saved_state():
+    scrubber = widgets.focal_scrubber(VIEWS, truth=VIEWS[0] / 255)
+    sent = []
+    scrubber.send = lambda content, buffers: sent.append((content, buffers))
+    scrubber._answer(scrubber, {"type": "views"}, [])
+    assert sent[0][1] == [VIEWS.tobytes(), VIEWS[0].tobytes()]
+    state = scrubber.get_state()
+    assert all(not isinstance(value, (bytes, memoryview)) for value in state.values())
+    own = {name: state[name] for name in ("geometry", "height", "aperture", "view", "picture", "pin")}
+    assert len(json.dumps(own)) < 20_000
+    bundle = scrubber._repr_mimebundle_()[0]
+    assert bundle["text/plain"] == "FocalScrubber(11 views of 24 × 24 pixels, 0 to 3 m)"
+    assert scrubber.geometry["truth"] and scrubber.aperture == 5 and scrubber.view == 5
+    scrubber.height = 99
+    assert scrubber.height == 3
+
+
+def test_scrubber_takes_floats_and_refuses_what_does_not_fit():
+    assert (widgets.focal_scrubber(VIEWS / 255)._scene.views == VIEWS).all()
+    assert (widgets.focal_scrubber(VIEWS.astype(np.float32))._scene.views == VIEWS).all()
+    with pytest.raises(UnveilError, match="5 views need as many cameras"):
+        widgets.focal_scrubber(VIEWS[:5])
+    with pytest.raises(UnveilError, match="shape"):
+        widgets.focal_scrubber(VIEWS[0])
+    with pytest.raises(UnveilError, match="truth"):
+        widgets.focal_scrubber(VIEWS, truth=np.zeros((3, 3)))
+    with pytest.raises(UnveilError, match="lowest, highest"):
+        widgets.focal_scrubber(VIEWS, heights=(3, 0))
+
+
+def test_the_static_twin_shows_the_integrals():
+    fig = widgets.focal_filmstrip(VIEWS, (0, 1.5))
+    assert [axis.get_title() for axis in fig.axes] == ["0.00 m", "1.50 m"]
+    wanted = integrator.integrate(VIEWS, course_rig(), (0, 1.5)).image
+    for axis, image in zip(fig.axes, wanted, strict=True):
+        assert (np.asarray(axis.images[0].get_array()) == image).all() and axis.images[0].get_clim() == (0, 255)
+    assert len(widgets.focal_scrubber(VIEWS).filmstrip().axes) == 6
+
+
+def table() -> pd.DataFrame:
+    poses = ["laying", "idle"] * 4
+    return pd.DataFrame(
+        {"id": [f"0_{i}" for i in range(8)], "pose": poses, "density": [0] * 4 + [100] * 4, "psnr": np.arange(8.0) + 20}
+    )
+
+
+def test_results_browser_picks_by_pose_density_and_rank():
+    asked = []
+
+    def lookup(run):
+        asked.append(run)
+        return {"view": VIEWS[0], "prediction": VIEWS[1] / 255, "truth": VIEWS[0]}
+
+    browser = widgets.results_browser(table(), lookup)
+    assert browser.run["id"] == "0_7" and asked == ["0_7"]
+    assert browser.pick("worst", pose="idle")["id"] == "0_1"
+    assert browser.pick("best", pose="laying", density=0)["id"] == "0_2"
+    assert browser.pick("median", pose="none") is None
+    browser._choices["pose"].value = "laying"
+    browser._case.value = "worst"
+    assert asked[-1] == "0_0" and "psnr 20" in browser._text.value
+    assert Image.open(io.BytesIO(browser._image.value)).width > 500
+    titles = [axis.get_title() for axis in browser.filmstrip(["best"]).axes]
+    assert titles == ["view", "prediction", "truth", "error"]
+    with pytest.raises(UnveilError, match="columns"):
+        widgets.results_browser(table().drop(columns="psnr"), lookup)
+
+
+def test_training_monitor_follows_a_log(tmp_path):
+    monitor = widgets.training_monitor(tmp_path)
+    assert not monitor.refresh()
+    rows = [{"epoch": e, "train_loss": 1 / (e + 1), "val_mse": 2 / (e + 1), "val_psnr": 20 + e} for e in range(3)]
+    pd.DataFrame(rows).to_csv(tmp_path / "log.csv", index=False)
+    pictures = tmp_path / "pictures" / "item_0"
+    pictures.mkdir(parents=True)
+    for name in ("input", "epoch_0000", "epoch_0015", "target"):
+        Image.fromarray(VIEWS[0]).save(pictures / f"{name}.png")
+    assert monitor.refresh() and not monitor.refresh()
+    assert "epoch 2" in monitor._text.value and "val_psnr 22" in monitor._text.value
+    assert list(monitor._strip) == ["input", "epoch 0015", "target"]
+    assert all(bytes(image.value).startswith(b"\x89PNG") for image in monitor._images)
+    assert [axis.get_ylabel() for axis in monitor.filmstrip().axes] == ["loss", "PSNR (dB)"]
+
+
+def test_training_monitor_is_a_listener_and_reads_lightnings_sparse_log():
+    monitor = widgets.training_monitor()
+    history = [
+        {"epoch": 0, "step": 9, "train_loss": 0.5, "val_loss": float("nan")},
+        {"epoch": 0, "step": 9, "train_loss": float("nan"), "val_loss": 0.7},
+    ]
+    monitor.update(history, VIEWS[0])
+    assert monitor._history.loc[0, ["train_loss", "val_loss"]].tolist() == [0.5, 0.7]
+    assert list(monitor._strip) == ["latest prediction"]
+    monitor.close()
