@@ -239,11 +239,12 @@ def picture(page) -> tuple[np.ndarray, dict]:
     return np.frombuffer(base64.b64decode(found["gray"]), np.uint8).reshape(found["rows"], -1), found["drawn"]
 
 
-def pinned(page) -> tuple[int, int, int]:
+def pinned(page) -> tuple[int, int, float]:
     """Row, column and gray value that the widget says of its pin."""
     settle(page)
     text = page.locator(".unveil-scrubber").first.inner_text()
-    return tuple(map(int, re.search(r"Pin at row (\d+), column (\d+): gray (\d+)", text).groups()))
+    row, column, gray = re.search(r"Pin at row (\d+), column (\d+): gray ([\d.]+)\. ", text).groups()
+    return int(row), int(column), float(gray)
 
 
 def worst(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -320,4 +321,4 @@ def test_mouse_and_keyboard(scrubber):
     canvas.press("Shift+ArrowRight")
     again = pinned(page)
     assert again[:2] == (row + 1, column + 10)
-    assert abs(again[2] - answers["integral"][-1][again[:2]]) <= 1
+    assert abs(again[2] - answers["integral"][-1][again[:2]]) <= 0.1

@@ -10,12 +10,18 @@ const PICTURES = [
 ];
 // A standard deviation of values in 0–255 is at most 127.5: twice its value fills the same fixed range.
 const GAIN = { std: 2 };
-const GRAYS = Uint32Array.from({ length: 256 }, (_, g) => 0xff000000 | (g << 16) | (g << 8) | g);
+
+/** RGBA of the gray levels 0…255 where `white` is the level shown as white. */
+function grayScale(white) {
+  const shown = (g) => Math.min(255, Math.round((g * 255) / white));
+  return Uint32Array.from({ length: 256 }, (_, g) => 0xff000000 | (shown(g) * 0x10101));
+}
 
 /** unveil.aos.integrator in JavaScript: views registered on the plane of a height, row by row. */
 class Registration {
-  constructor(views, { count, rows, columns, origins, directions, slope, z }) {
+  constructor(views, { white, count, rows, columns, origins, directions, slope, z }) {
     Object.assign(this, { views, count, rows, columns, origins, directions, slope, z });
+    this.grays = grayScale(white);
     this.samples = new Float32Array(count * columns);
     this.counts = new Uint16Array(columns);
   }
@@ -143,13 +149,14 @@ class Registration {
   paint(statistic, pixels, coverage, { first = 0, step = 1, until = Infinity } = {}) {
     const { rows, columns, counts } = this;
     const gain = GAIN[statistic] ?? 1;
+    const grays = gain === 1 ? this.grays : grayScale(255);
     let views = 0;
     let r = first;
     for (; r < rows && performance.now() < until; r += step) {
       this.collect(r, 0, columns, step);
       for (let c = 0; c < columns; c += step) {
         const gray = gain * this.reduce(statistic, c) + 0.5;
-        const colour = GRAYS[gray > 255 ? 255 : gray | 0];
+        const colour = grays[gray > 255 ? 255 : gray | 0];
         for (let i = c; i < c + step && i < columns; i++) pixels[r * columns + i] = colour;
         views += counts[c];
         if (counts[c] < coverage.least) coverage.least = counts[c];
@@ -263,6 +270,12 @@ function render({ model, el }) {
     schedule();
   }
 
+  /** The gray levels of a picture that is none of the integrals. */
+  function plain(picture, v) {
+    if (picture === "truth") return truth;
+    return picture === "view" ? registration.views.subarray(v * rows * columns, (v + 1) * rows * columns) : null;
+  }
+
   function schedule() {
     if (refining) cancelAnimationFrame(due);
     if (refining || !due) due = requestAnimationFrame(draw);
@@ -278,16 +291,16 @@ function render({ model, el }) {
     view.input.value = v;
     height.output.value = `${h.toFixed(2)} m`;
     aperture.output.value = `${used.metres.toFixed(1)} m`;
-    view.output.value = names[v];
+    view.output.value = `view ${v}`;
     height.input.setAttribute("aria-valuetext", `${h.toFixed(2)} metres`);
     aperture.input.setAttribute("aria-valuetext", `${used.views.length} views, ${used.metres.toFixed(1)} metres`);
     view.input.setAttribute("aria-valuetext", names[v]);
     for (const radio of radios) radio.input.checked = radio.name === picture;
     if (!registration) return;
 
-    const source = picture === "truth" ? truth : registration.views.subarray(v * rows * columns, (v + 1) * rows * columns);
-    if (picture === "view" || picture === "truth") {
-      for (let i = 0; i < source.length; i++) pixels[i] = GRAYS[source[i]];
+    const source = plain(picture, v);
+    if (source) {
+      for (let i = 0; i < source.length; i++) pixels[i] = registration.grays[source[i]];
       readout.textContent = picture === "truth" ? "Ground truth: the target camera's view without forest" : names[v];
       finish(used, true);
     } else {
@@ -350,8 +363,13 @@ function render({ model, el }) {
       curve.plot(points, `Gray value of pixel row ${row}, column ${column} from ${low} to ${high} metres`);
     }
     curve.move(h);
-    const gray = pixels[row * columns + column] & 255;
-    pinned.textContent = `Pin at row ${row}, column ${column}: gray ${gray}. Line: its mean over the views at every height; band: ± their standard deviation`;
+    const [picture, source] = [model.get("picture"), plain(model.get("picture"), model.get("view"))];
+    registration.focus(used.views, h);
+    registration.collect(row, column, column + 1);
+    const gray = source ? source[row * columns + column] : registration.reduce(picture, column);
+    pinned.textContent =
+      `Pin at row ${row}, column ${column}: ${picture === "std" ? "standard deviation" : "gray"} ${gray.toFixed(1)}. ` +
+      "Line: its mean over the views at every height; band: ± their standard deviation";
   }
 
   function movePin(row, column) {

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from unveil.aos.flights import Flight
 
 
+_FITTED = {"max_width": "100%", "align_self": "flex-start", "object_fit": "contain"}
+
+
 class FocalScrubber(anywidget.AnyWidget):
     """The widget of :func:`focal_scrubber`.
 
@@ -51,9 +54,9 @@ class FocalScrubber(anywidget.AnyWidget):
     picture = traitlets.Enum(["integral", "median", "max", "std", "view", "truth"], "integral").tag(sync=True)
     pin = traitlets.List(traitlets.Int(), minlen=2, maxlen=2).tag(sync=True)
 
-    def __init__(self, scene: _Scene, low: float, high: float, step: float, **traits: Any) -> None:
+    def __init__(self, scene: _Scene, low: float, high: float, step: float, white: float, **traits: Any) -> None:
         self._scene = scene
-        geometry = scene.geometry() | {"low": low, "high": high, "step": step}
+        geometry = scene.geometry() | {"low": low, "high": high, "step": step, "white": white}
         super().__init__(geometry=geometry, **traits)
         self.on_msg(self._answer)
 
@@ -70,7 +73,7 @@ class FocalScrubber(anywidget.AnyWidget):
         """The static twin: integrals of all views at six heights, or at ``heights``; ``options`` of figures.show."""
         if heights is None:
             heights = np.linspace(self.geometry["low"], self.geometry["high"], 6)
-        return self._scene.filmstrip(heights, **options)
+        return self._scene.filmstrip(heights, **({"white": self.geometry["white"]} | options))
 
     def __repr__(self) -> str:
         g = self.geometry
@@ -88,6 +91,7 @@ def focal_scrubber(
     step: float | None = None,
     height: float | None = None,
     pin: tuple[int, int] | None = None,
+    white: float = 255,
 ) -> FocalScrubber:
     """Drag the focal height and see the integral refocus, computed in the browser without a round trip to the kernel.
 
@@ -102,6 +106,7 @@ def focal_scrubber(
         step: of the height in metres; a sixtieth of the range by default.
         height: to begin with; the lowest by default.
         pin: (row, column) of the pixel whose focus curve is drawn; the middle by default.
+        white: the gray level shown as white, the same for all pictures; less than 255 helps with a flight's dull views.
 
     Raises:
         UnveilError: views without cameras, or shapes that do not fit.
@@ -116,6 +121,7 @@ def focal_scrubber(
         low,
         high,
         step or (high - low) / 60,
+        white,
         height=low if height is None else height,
         aperture=len(scene.apertures()) - 1,
         view=scene.nearest()[0],
@@ -157,9 +163,9 @@ class ResultsBrowser(ipywidgets.VBox):
             if name in table
         }
         self._case = ipywidgets.ToggleButtons(options=["best", "median", "worst"], description=metric)
-        self._case.style.button_width = "6em"
+        self._case.style.button_width, self._case.style.description_width = "6em", "initial"
         self._text = ipywidgets.HTML()
-        self._image = ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+        self._image = ipywidgets.Image(format="png", layout=_FITTED)
         controls = [*self._choices.values(), self._case]
         super().__init__([ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"}), self._text, self._image])
         for control in controls:
@@ -238,8 +244,7 @@ class TrainingMonitor(ipywidgets.VBox):
         self._seen: Any = None
         self._task: asyncio.Task[None] | None = None
         self._text = ipywidgets.HTML("Waiting for the first epoch…")
-        layout = {"max_width": "100%", "object_fit": "contain", "display": "none"}
-        self._images = [ipywidgets.Image(format="png", layout=layout) for _ in range(2)]
+        self._images = [ipywidgets.Image(format="png", layout=_FITTED | {"display": "none"}) for _ in range(2)]
         super().__init__([self._text, *self._images])
         self.refresh()
 
