@@ -63,7 +63,8 @@ from unveil.aos import integrator
 from unveil.show.widgets import FocalScrubber
 found = [value for value in [*globals().values(), *Out.values()] if isinstance(value, FocalScrubber)]
 scene, geometry = found[0]._scene, found[0].geometry
-heights = np.linspace(geometry["low"], geometry["high"], 4)[1:]
+low, high, step = (geometry[name] for name in ("low", "high", "step"))
+heights = low + step * np.round((high - low) / step * np.array([1 / 3, 2 / 3, 1]))
 full = integrator.integrate(scene.views, scene.cameras, heights, scene.target).image
 nearest = sorted(scene.nearest()[:3])
 three = integrator.integrate(scene.views[nearest], scene.cameras[nearest], heights, scene.target).image
@@ -296,7 +297,7 @@ def test_mouse_and_keyboard(scrubber):
     put(page, "Synthetic aperture", 99)
     slider = page.get_by_role("slider", name="Focal height").first
     box = slider.bounding_box()
-    low, high = (float(slider.get_attribute(name)) for name in ("min", "max"))
+    low, high, step = (float(slider.get_attribute(name)) for name in ("min", "max", "step"))
     page.mouse.move(box["x"] + 8, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2, steps=12)
@@ -305,7 +306,7 @@ def test_mouse_and_keyboard(scrubber):
     assert low + 0.55 * (high - low) < dragged["height"] < low + 0.85 * (high - low)
     page.keyboard.press("ArrowRight")
     _, pressed = picture(page)
-    assert pressed["height"] == pytest.approx(dragged["height"] + (high - low) / 60)
+    assert pressed["height"] == pytest.approx(dragged["height"] + step)
     page.keyboard.press("Home")
     assert picture(page)[1]["height"] == low
     page.keyboard.press("End")
