@@ -14,7 +14,7 @@ SMALL = {
     "unet": {"features": (8, 16)},
     "nafnet": {"width": 4, "encoder": (1,), "middle": 1, "decoder": (1,)},
     "autoencoder": {"features": (8, 16)},
-    "matting": {"features": (8, 16), "blocks": (1, 1)},
+    "level": {"features": (8, 16), "blocks": (1, 1)},
 }
 
 

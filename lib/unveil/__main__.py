@@ -45,10 +45,13 @@ def prune(args: argparse.Namespace) -> None:
     from unveil.aos import archives
 
     catalogue = archives.scan(args.paths, verify=args.verify, workers=args.workers)
-    print(archives.prune(catalogue, yes=args.yes))
+    report = archives.prune(
+        catalogue, yes=args.yes, drop_foreign=args.drop_foreign, despite_damaged=args.despite_damaged
+    )
+    print(report)
 
 
-def integrate(args: argparse.Namespace) -> None:
+def integrate(args: argparse.Namespace) -> int:
     """Turn every complete run into a focal stack; goes on where an earlier call stopped."""
     from unveil.aos import archives, stacks
 
@@ -63,6 +66,11 @@ def integrate(args: argparse.Namespace) -> None:
         progress=_progress("run"),
     )
     print(f"{len(store)} focal stacks of {len(store.heights)} planes in {args.out}")
+    for run_id, reason in store.skipped.items():
+        print(f"skipped {run_id}: {reason}")
+    if store.deletion:
+        print(store.deletion.report())
+    return 1 if store.skipped else 0
 
 
 def train(args: argparse.Namespace) -> None:
@@ -180,6 +188,12 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--csv", type=Path, help="write a table with one row per run")
         else:
             sub.add_argument("--yes", action="store_true", help="really rewrite the archives")
+            sub.add_argument("--drop-foreign", action="store_true", help="also drop files that belong to no run")
+            sub.add_argument(
+                "--despite-damaged",
+                action="store_true",
+                help="prune although a damaged archive may hold what incomplete runs lack",
+            )
 
     sub = command(integrate)
     sub.add_argument("paths", nargs="+", type=Path, help="ZIP archives or folders of them")

@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from unveil import project
-from unveil.aos import simulator, stacks, views
+from unveil.aos import integrator, simulator, stacks, views
 from unveil.errors import UnveilError
 from unveil.restore import datasets, evaluation, networks, training
 from unveil.restore.training import Fit, Options
@@ -51,7 +51,33 @@ WIDE = simulator.Variation(
 )
 """Wider than the course's own forest, so that the weights do not depend on its exact temperatures."""
 
-PRESETS: dict[str, Preset] = {}
+FOCAL_STACK = Options(
+    network="level",
+    network_options={"features": [24, 48, 96, 160], "blocks": [1, 1, 2, 2]},
+    channels=integrator.HEIGHTS,
+    in_channels=len(integrator.HEIGHTS),
+    epochs=22,
+    batch=4,
+    learning_rate=1e-3,
+    weight_decay=1e-4,
+    l1_from=0.0,
+    squared_weight=10.0,
+    object_weight=3.0,
+    average=0.999,
+    pictures_every=2,
+    seed=0,
+)
+PRESETS = {
+    "focal_stack": Preset(FOCAL_STACK, runs=1200, seed=1, variation=WIDE),
+    "rednet": Preset(
+        dataclasses.replace(FOCAL_STACK, network="rednet", network_options={"layers": 11, "features": 64}),
+        runs=1200,
+        seed=1,
+        variation=WIDE,
+        crop=128,
+    ),
+}
+"""How the shipped weights were made: the focal-stack network, and the course's RED-Net on the same runs."""
 
 
 def make(

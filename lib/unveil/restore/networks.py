@@ -294,15 +294,13 @@ class _ResidualBlock(nn.Module):
         return x + self.scale * self.body(x)
 
 
-class MattingUNet(Restorer):
-    """A U-Net that composes its output of a flat background and whatever stands out of it.
+class LevelUNet(Restorer):
+    """A U-Net that answers with one background level per image plus whatever stands out of it.
 
-    It predicts a matte α and a foreground F per pixel and one background level B per image, and answers with
-    B + α (F − B), the compositing equation (Porter and Duff 1984, doi 10.1145/800031.808606). B is the channel mean
-    plus a small learned correction, averaged over the pixels with learned attention: where the scene is one level
-    behind clutter, a few clear pixels anywhere tell it exactly, which no convolution with a finite view can carry
-    across the image. A global average and maximum at the coarsest scale (Hu et al.: arXiv 1709.01507) let every pixel
-    know the whole image too.
+    The level is the channel mean plus a small learned correction, averaged over all pixels with learned attention:
+    where the scene is one level behind clutter, a few clear pixels anywhere tell it exactly, which no convolution with
+    a finite view can carry across the image. The U-Net then has to find the objects only, not to cancel the clutter. A
+    global average and maximum at the coarsest scale (Hu et al.: arXiv 1709.01507) let every pixel know the whole image.
 
     `features` and `blocks` (residual blocks) are per scale from fine to coarse; the finest works on 2×2 pixels folded
     into channels (`unshuffle`). Use it only where the target really is a flat background with objects.
@@ -318,7 +316,7 @@ class MattingUNet(Restorer):
     ):
         features, blocks = tuple(features), tuple(blocks)
         if not features or len(features) != len(blocks) or min(features) < 1 or unshuffle < 1:
-            raise UnveilError(f"MattingUNet needs positive features and as many blocks, not {features} and {blocks}")
+            raise UnveilError(f"LevelUNet needs positive features and as many blocks, not {features} and {blocks}")
         super().__init__(in_channels, out_channels, multiple=unshuffle * 2 ** (len(features) - 1))
         self.fold = nn.PixelUnshuffle(unshuffle)
         self.entry = nn.Conv2d(in_channels * unshuffle**2, features[0], 3, padding=1)
@@ -332,23 +330,20 @@ class MattingUNet(Restorer):
             nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2)) for fine, coarse in reversed(pairs)
         )
         self.up = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(features[-2::-1], blocks[-2::-1], strict=True))
-        self.layers = nn.Conv2d(features[0], 2 * out_channels * unshuffle**2, 3, padding=1)
+        self.objects = nn.Conv2d(features[0], out_channels * unshuffle**2, 3, padding=1)
         self.unfold = nn.PixelShuffle(unshuffle)
         self.background = nn.Conv2d(features[0], 2 * out_channels, 1)
         nn.init.zeros_(self.background.weight)
         nn.init.zeros_(self.background.bias)
-        nn.init.normal_(self.layers.weight, std=1e-3)
-        # At first a thin, bright veil over the background: α small enough to do no harm, large enough to learn.
-        matte, bright = -2.0, 0.9
-        with torch.no_grad():
-            self.layers.bias.copy_(torch.tensor([matte, bright]).repeat_interleave(out_channels * unshuffle**2))
+        nn.init.normal_(self.objects.weight, std=1e-3)
+        nn.init.zeros_(self.objects.bias)
 
     def restore(self, x: Tensor) -> Tensor:
-        matte, foreground, background = self.compose(x)
-        return background + matte * (foreground - background)
+        level, objects = self.parts(x)
+        return level + objects
 
-    def compose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Matte α, foreground F (B, out, H, W) and background level B (B, out, 1, 1) of an input of fitting size."""
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Background level (B, out, 1, 1) and what stands out of it (B, out, H, W), for an input of fitting size."""
         y = self.entry(self.fold(x))
         skips = []
         for down, shrink in zip(self.down, self.shrink, strict=False):
@@ -360,12 +355,11 @@ class MattingUNet(Restorer):
         y = y + self.context(whole)[:, :, None, None]
         for grow, up in zip(self.grow, self.up, strict=True):
             y = up(grow(y) + skips.pop())
-        matte, foreground = self.unfold(self.layers(y)).chunk(2, dim=1)
         attention, correction = self.background(y).flatten(2).chunk(2, dim=1)
         seen = F.avg_pool2d(x.mean(dim=1, keepdim=True), self.fold.downscale_factor).flatten(2)
         # In float32 even under autocast: bfloat16 cannot tell neighbouring gray levels apart.
         level = (torch.softmax(attention.float(), dim=2) * (seen.float() + 0.2 * correction.float())).sum(dim=2)
-        return torch.sigmoid(matte.float()), foreground.float(), level[:, :, None, None]
+        return level[:, :, None, None], self.unfold(self.objects(y)).float()
 
 
 def _residual_blocks(width: int, count: int) -> nn.Sequential:
@@ -431,7 +425,7 @@ NETWORKS: dict[str, type[Restorer]] = {
     "rednet": REDNet,
     "unet": UNet,
     "nafnet": NAFNet,
-    "matting": MattingUNet,
+    "level": LevelUNet,
     "autoencoder": DenoisingAutoencoder,
 }
 BASELINES: dict[str, type[Restorer]] = {

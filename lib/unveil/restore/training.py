@@ -33,12 +33,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
 
 from unveil.errors import UnveilError
 from unveil.restore import networks
-
-Region = Callable[[np.ndarray], np.ndarray]
+from unveil.restore.datasets import EpochSampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Options:
 
     ``channels`` names what the input channels are (for a focal stack: the focal heights in metres); it is kept with
     the weights so that whoever uses them knows what to feed. The loss is the mean squared error up to the share
-    ``l1_from`` of the epochs and the mean absolute error from there on; pixels that differ from their target's median
-    by more than ``object_contrast`` count ``1 + object_weight`` times. The learning rate rises over the first
+    ``l1_from`` of the epochs and from there on the mean absolute error plus ``squared_weight`` times the squared one;
+    pixels that differ from their target's median by more than ``object_contrast`` count ``1 + object_weight`` times. The learning rate rises over the first
     ``warmup`` steps and falls along a cosine to ``final_rate`` times its start. ``average`` is the decay of the
     exponential moving average of the weights (0: none), which validation and the shipped weights use.
     """
@@ -64,6 +62,7 @@ class Options:
     warmup: int = 50
     weight_decay: float = 0.0
     l1_from: float = 0.5
+    squared_weight: float = 0.0
     object_weight: float = 0.0
     object_contrast: float = 0.05
     gradient_clip: float = 1.0
@@ -128,7 +127,9 @@ class Fit:
 def pixel_loss(prediction: Tensor, target: Tensor, options: Options, absolute: bool) -> Tensor:
     """Mean squared or absolute error of ``(B, 1, H, W)`` tensors, weighted up on what stands out of its target."""
     difference = prediction - target
-    error = difference.abs() if absolute else difference.square()
+    error = difference.square()
+    if absolute:
+        error = difference.abs() + options.squared_weight * error
     if not options.object_weight:
         return error.mean()
     background = target.flatten(1).median(1).values.view(-1, 1, 1, 1)
@@ -182,16 +183,6 @@ class Restoration(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class EpochSampler(DistributedSampler):
-    """Shuffles by (seed, epoch) alone and passes the epoch on to the data set, so that a resumed training draws the
-    very samples that an uninterrupted one would have drawn."""
-
-    def set_epoch(self, epoch: int) -> None:
-        super().set_epoch(epoch)
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(epoch)
-
-
 class Loaders(lightning.LightningDataModule):
     """Training and validation loaders, made once the number of processes is known."""
 
@@ -199,9 +190,8 @@ class Loaders(lightning.LightningDataModule):
         super().__init__()
         self.train_set, self.validation_set, self.options = train_set, validation_set, options
 
-    def _sampler(self, dataset: Dataset, shuffle: bool) -> DistributedSampler:
-        world = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
-        return EpochSampler(dataset, shuffle=shuffle, seed=self.options.seed, **world)
+    def _sampler(self, dataset: Dataset, shuffle: bool) -> EpochSampler:
+        return EpochSampler(dataset, shuffle, self.options.seed, self.trainer.world_size, self.trainer.global_rank)
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(
