@@ -241,7 +241,8 @@ class Pictures(Callback):
     def __init__(self, folder: Path, items: Sequence[tuple[Tensor, Tensor]], every: int) -> None:
         self.folder, self.items, self.every = folder, list(items), every
 
-    def on_fit_start(self, trainer: lightning.Trainer, module: Restoration) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, module: Restoration) -> None:
+        # Not on_fit_start: there a resumed training still counts from epoch 0.
         if trainer.is_global_zero:
             for i, (inputs, target) in enumerate(self.items):
                 save_gray(self.folder / f"item_{i}" / "input.png", inputs[len(inputs) // 2])
