@@ -46,9 +46,10 @@ class Options:
     ``channels`` names what the input channels are (for a focal stack: the focal heights in metres); it is kept with
     the weights so that whoever uses them knows what to feed. The loss is the mean squared error up to the share
     ``l1_from`` of the epochs and from there on the mean absolute error plus ``squared_weight`` times the squared one;
-    pixels that differ from their target's median by more than ``object_contrast`` count ``1 + object_weight`` times. The learning rate rises over the first
-    ``warmup`` steps and falls along a cosine to ``final_rate`` times its start. ``average`` is the decay of the
-    exponential moving average of the weights (0: none), which validation and the shipped weights use.
+    pixels that differ from their target's median by more than ``object_contrast`` count ``1 + object_weight`` times.
+    The learning rate rises over the first ``warmup`` steps and falls along a cosine to ``final_rate`` times its start.
+    ``average`` is the decay of the exponential moving average of the weights (0: none), which validation and the
+    shipped weights use.
     """
 
     network: str = "rednet"
