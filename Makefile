@@ -10,7 +10,7 @@ run: $(VENV)/.ready
 	$(PY) -m unveil run
 
 test: $(VENV)/.ready
-	$(PY) -m pytest -q tests
+	$(PY) -m pytest -q tests notebooks --nbval-lax --ignore=tests/browser
 
 lab: $(VENV)/.ready
 	$(PY) -m jupyterlab notebooks
@@ -31,11 +31,14 @@ badges: $(VENV)/.ready
 	$(PY) -m unveil badges
 
 bench: $(VENV)/.ready
-	$(PY) -m benchmarks
+	$(PY) benchmarks/reference_table.py
+	$(PY) benchmarks/integrator.py
+	$(PY) benchmarks/pipeline.py
 
 lint: $(VENV)/.ready
 	$(BIN)/python -m pip install -q ruff
 	$(BIN)/ruff check lib tests benchmarks
+	$(BIN)/ruff format --check --line-length 120 lib tests benchmarks
 
 # Debian's chromium is driven where it is installed; elsewhere Playwright fetches its own.
 test-browser: $(VENV)/.ready

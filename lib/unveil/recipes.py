@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ FOCAL_STACK = Options(
     network_options={"features": [24, 48, 96, 160], "blocks": [1, 1, 2, 2]},
     channels=integrator.HEIGHTS,
     in_channels=len(integrator.HEIGHTS),
-    epochs=22,
+    epochs=40,
     batch=4,
     learning_rate=1e-3,
     weight_decay=1e-4,
@@ -116,7 +117,7 @@ def make(
         )
         check_set = datasets.PairDataset(views.FocalPairs(check_runs, options.channels))
         started = time.perf_counter()
-        fit = training.train(options, train_set, check_set, folder / key, progress=True)
+        fit = training.train(options, train_set, check_set, folder / key, progress=sys.stdout.isatty())
         hours = (time.perf_counter() - started) / 3600
         weights = project.weights_dir() / f"{key}.safetensors"
         training.save_weights(weights, fit.model, options)
