@@ -56,6 +56,9 @@ def integrate(args: argparse.Namespace) -> int:
     from unveil.aos import archives, stacks
 
     catalogue = archives.scan(args.paths)
+    damaged = [f"{found.archive}: {found.reason}" for found in catalogue.damaged]
+    if damaged and not catalogue.complete:
+        raise UnveilError(damaged[0])
     store = stacks.build(
         catalogue,
         args.out,
@@ -66,11 +69,11 @@ def integrate(args: argparse.Namespace) -> int:
         progress=_progress("run"),
     )
     print(f"{len(store)} focal stacks of {len(store.heights)} planes in {args.out}")
-    for run_id, reason in store.skipped.items():
-        print(f"skipped {run_id}: {reason}")
+    for trouble in [*damaged, *(f"{run_id}: {reason}" for run_id, reason in store.skipped.items())]:
+        print(f"skipped {trouble}")
     if store.deletion:
         print(store.deletion.report())
-    return 1 if store.skipped else 0
+    return 1 if store.skipped or damaged else 0
 
 
 def train(args: argparse.Namespace) -> None:
@@ -144,10 +147,10 @@ def notebooks(args: argparse.Namespace) -> None:
 
 
 def figures(args: argparse.Namespace) -> None:
-    """Rebuild the figures and their index from stored results."""
+    """Rebuild the figures and their index; stored archives, stacks and trainings are used again."""
     from unveil import recipes
 
-    recipes.rebuild_figures()
+    recipes.run_course()
 
 
 def badges(args: argparse.Namespace) -> None:

@@ -184,14 +184,22 @@ def shipped() -> dict[str, Path]:
 def evaluate_on_stacks(
     weights: str | os.PathLike[str] | None, folder: str | os.PathLike[str], subset: str = "test"
 ) -> pd.DataFrame:
-    """Metrics of weights and of all baselines on every run of a subset: a long table with model, pose and density."""
+    """Metrics of weights (by default of all shipped ones) and of all baselines on every run of a subset.
+
+    Returns a long table: one row per model and run, with pose and density. Only a complete subset counts: the split is
+    the one of :func:`unveil.project.sample_split`; ``all`` takes every run and is for stores that no training saw.
+    """
     store = stacks.open(folder)
     ids = store.ids if subset == "all" else project.sample_split(store)[subset]
-    path = Path(weights) if weights else project.weights_dir() / DEFAULT_WEIGHTS
-    model, options = training.load_weights(path)
-    choice = _same_planes(store, options, path)
+    models = {}
+    for path in [Path(weights)] if weights else shipped().values():
+        model, options = training.load_weights(path)
+        choice = _same_planes(store, options, path)
+        models[path.stem] = model
+    if not models:
+        raise UnveilError(f"{project.weights_dir()}: holds no weights; make them with make full, or name a file")
     data = datasets.PairDataset(store, ids, channels=choice.indices)
-    table = evaluation.compare({path.stem: model} | baselines(choice.heights), data, stacks.person_mask)
+    table = evaluation.compare(models | baselines(choice.heights), data, stacks.person_mask)
     return with_strata(table, store)
 
 
