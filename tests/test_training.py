@@ -97,6 +97,14 @@ def test_a_resumed_training_draws_the_same_curve(data, tmp_path):
     assert kept == expected
 
 
+def test_the_last_checkpoint_is_that_of_the_last_epoch(data, tmp_path):
+    options = dataclasses.replace(SMALL, epochs=3, learning_rate=0.0, average=0.0)
+    training.train(options, *data, tmp_path)
+    epochs = [torch.load(tmp_path / f"{name}.ckpt", weights_only=False)["epoch"] for name in ("best", "last")]
+    assert epochs == [0, 2]
+    assert len(training.train(options, *data, tmp_path, listener=pytest.fail).history) == 3
+
+
 def test_resuming_refuses_other_options(data, tmp_path):
     training.train(dataclasses.replace(SMALL, epochs=1), *data, tmp_path)
     with pytest.raises(UnveilError, match="learning_rate"):

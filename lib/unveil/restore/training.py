@@ -311,9 +311,11 @@ def train(
     lightning.seed_everything(options.seed, verbose=False)
     module = Restoration(options)
     log = EpochLog(folder / "log.csv", listener)
-    best = ModelCheckpoint(folder, "best", monitor="val_psnr", mode="max", save_last=True, enable_version_counter=False)
+    best = ModelCheckpoint(folder, "best", monitor="val_psnr", mode="max", enable_version_counter=False)
+    # A checkpoint of its own: save_last writes last.ckpt only where best.ckpt was written too.
+    latest = ModelCheckpoint(folder, "last", enable_version_counter=False)
     examples = [validation_set[i] for i in pictures]
-    callbacks: list[Callback] = [best, log, Pictures(folder / "pictures", examples, options.pictures_every)]
+    callbacks: list[Callback] = [best, latest, log, Pictures(folder / "pictures", examples, options.pictures_every)]
     if options.average:
         callbacks.insert(0, WeightAveraging(avg_fn=_moving_average(options.average)))
     if options.patience:
