@@ -92,7 +92,7 @@ def test_some_outputs_are_checked_exactly():
 def test_cleaning_drops_widgets_and_keeps_the_rest():
     view = nbformat.v4.new_output("display_data", {notebooks.WIDGET_VIEW: {"model_id": "x"}, "text/plain": "Slider()"})
     kept = nbformat.v4.new_output("stream", name="stdout", text="hello\n")
-    cell = nbformat.v4.new_code_cell("1", metadata={"execution": {"iopub": 1}, "tags": ["t"]}, outputs=[view, kept])
+    cell = nbformat.v4.new_code_cell("1", metadata={"execution": {"iopub": "now"}, "tags": ["t"]}, outputs=[view, kept])
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
     notebooks.clean(notebook)
     assert notebook.cells[0].outputs == [kept]

@@ -65,6 +65,7 @@ FOCAL_STACK = Options(
     squared_weight=10.0,
     object_weight=3.0,
     average=0.999,
+    precision="bf16-mixed",
     pictures_every=2,
     seed=0,
 )

@@ -144,7 +144,7 @@ def build(deck: Deck, _results) -> None:
             ("Trees\nrecursive", GREEN),
             ("Person\ncapsules", RED),
             ("Heat and sun\ngray levels", ORANGE),
-            ("Slabs by parallax\n11 views", BLUE),
+            ("Drawn exactly\n11 views", BLUE),
             ("ZIP archive\ncourse format", INK),
         ],
     )
