@@ -17,17 +17,15 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from unveil.aos import parameters
+from unveil.aos import _workers, parameters
 from unveil.aos._forest import (
     ALTITUDE,
     CENTER,
@@ -394,7 +392,7 @@ def _ordered(jobs: list[tuple], workers: int) -> Iterator[list[tuple[str, bytes]
         for job in jobs:
             yield _members(*job)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with _workers.pool(workers) as pool:
         waiting: deque = deque()
         for job in jobs:
             waiting.append(pool.submit(_members, *job))

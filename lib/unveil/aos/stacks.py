@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import os
 import re
 import shutil
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,11 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
-from unveil.aos import archives, camera, integrator, parameters
+from unveil.aos import _workers, archives, camera, integrator, parameters
 from unveil.aos.integrator import HEIGHTS
+from unveil.aos.png import decode
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
@@ -236,7 +234,8 @@ def build(
             "choose another folder, or ask for the same heights"
         )
     if not catalogue.complete and done is None:
-        raise UnveilError("no complete run in the archives: nothing to integrate")
+        where = ", ".join(map(str, catalogue.paths))
+        raise UnveilError(f"{where}: no complete run in the archives, nothing to integrate; scan says what they lack")
     pending = [entry for entry in catalogue.complete if not _is_done(entry, done)]
     pixels = len(pending) * (len(heights) + 1) * archives.SIZE**2
     _check_space(out, pixels, f"the stacks of {len(pending):,} runs")
@@ -437,7 +436,7 @@ def read_folder(path: str | Path) -> Folder:
     views: dict[str, dict[int, Path]] = {}
     planes: dict[float, Path] = {}
     truths, others = [], []
-    for file in sorted(item for item in path.iterdir() if item.is_file() and item.suffix.lower() == ".png"):
+    for file in sorted(item for item in path.iterdir() if item.suffix.lower() == ".png" and not item.is_dir()):
         if _TRUTH.fullmatch(file.name):
             truths.append(file)
         elif found := _VIEW.fullmatch(file.name):
@@ -493,13 +492,21 @@ def read_folder(path: str | Path) -> Folder:
 
 def _read_gray(path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as image:
-            mode = image.mode
-            pixels = np.asarray(image)
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            mode, size = image.mode, image.size
+    except UnidentifiedImageError:
+        raise UnveilError(f"{path} is empty or no picture: replace it") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnveilError(f"{path} cannot be read as a PNG ({error}): replace it") from error
     if mode != "L":
         raise UnveilError(f"{path} is not an 8-bit gray picture (its mode is {mode}): convert it to 8-bit gray")
+    pixels = np.empty(size[::-1], np.uint8)
+    try:
+        # Pillow would pass over a cut-off end.
+        decode(data, pixels)
+    except ValueError as error:
+        raise UnveilError(f"{path} {error}: replace it") from error
     return pixels
 
 
@@ -532,7 +539,7 @@ def _in_order(function: Callable[[Item], Result], items: Sequence[Item], workers
     if workers <= 1 or len(items) < WORTH_WORKERS:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow_parent)
+    pool = _workers.pool(workers)
     waiting: deque = deque()
     try:
         for item in items:
@@ -548,16 +555,6 @@ def _in_order(function: Callable[[Item], Result], items: Sequence[Item], workers
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    """End this worker when the process that started it is killed; it would wait for work for ever otherwise."""
-
-    def follow() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _write_shards(

@@ -7,15 +7,17 @@ weights were made for. Here the 11 views lie on disk, memory-mapped, and every i
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from unveil.aos import integrator, parameters, simulator, stacks
+from unveil.aos import _workers, integrator, parameters, simulator, stacks
 from unveil.aos.camera import CENTER_VIEW, course_rig
 from unveil.errors import UnveilError
 
@@ -25,19 +27,21 @@ SHARD = 24
 class ViewStore:
     """Runs on disk as uint8 arrays (V + 1, H, W): the views in order, then the truth.
 
-    ``ids`` names the runs, ``parameters(i)`` tells how run i was made.
+    ``ids`` names the runs (the first ``runs`` of the folder), ``parameters(i)`` tells how run i was made.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], runs: int | None = None) -> None:
         self.folder = Path(folder)
         self._shards: list[np.ndarray] = []
         self._parameters: list[parameters.Parameters] = []
         self.ids: list[str] = []
         for described in sorted(self.folder.glob("shard_*.json")):
-            kept = json.loads(described.read_text(encoding="utf-8"))
+            kept = _json(described)
             self._shards.append(np.load(described.with_suffix(".npy"), mmap_mode="r"))
             self.ids += kept["ids"]
             self._parameters += [parameters.parse(text) for text in kept["parameters"]]
+        # More may lie there from a longer rehearsal.
+        self.ids = self.ids[:runs]
         if not self.ids:
             raise UnveilError(f"{folder}: no simulated views; make them with views.rehearse")
 
@@ -70,21 +74,31 @@ def rehearse(
     folder.mkdir(parents=True, exist_ok=True)
     described = {"seed": seed, "variation": repr(variation)}
     note = folder / "simulation.json"
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != described:
+    if not note.exists():
+        _write(note, json.dumps(described).encode())
+    elif _json(note) != described:
         raise UnveilError(f"{folder}: holds runs of another simulation; choose another folder or delete it")
-    note.write_text(json.dumps(described), encoding="utf-8")
     jobs = [
         (folder, number, range(start, min(start + SHARD, runs)), seed, variation)
         for number, start in enumerate(range(0, runs, SHARD))
-        if not (folder / f"shard_{number:04d}.json").exists()
     ]
+    jobs = [job for job in jobs if not _holds(*job[:3])]
     done = runs - sum(len(job[2]) for job in jobs)
-    with ProcessPoolExecutor(workers) as pool:
-        for count in pool.map(_write_shard, jobs) if workers > 1 else map(_write_shard, jobs):
-            done += count
-            if progress:
-                progress(done, runs)
-    return ViewStore(folder)
+    try:
+        with _workers.pool(workers) as pool:
+            for count in pool.map(_write_shard, jobs) if workers > 1 else map(_write_shard, jobs):
+                done += count
+                if progress:
+                    progress(done, runs)
+    except BrokenProcessPool as error:
+        raise UnveilError(f"{folder}: a worker was killed; call it again with fewer workers to go on") from error
+    return ViewStore(folder, runs)
+
+
+def _holds(folder: Path, number: int, indices: range) -> bool:
+    """Whether the shard is there with all these runs; the last one of a shorter rehearsal has fewer."""
+    path = folder / f"shard_{number:04d}.json"
+    return path.exists() and len(_json(path)["ids"]) >= len(indices)
 
 
 def _write_shard(job: tuple[Path, int, range, int, simulator.Variation]) -> int:
@@ -93,14 +107,30 @@ def _write_shard(job: tuple[Path, int, range, int, simulator.Variation]) -> int:
     arrays = np.stack([np.concatenate([run.views, run.truth[None]]) for run in made])
     texts = [parameters.format(run.parameters) for run in made]
     path = folder / f"shard_{number:04d}.npy"
-    temporary = folder / f".{path.name}"
-    np.save(temporary.with_suffix(".tmp.npy"), arrays)
-    os.replace(temporary.with_suffix(".tmp.npy"), path)
+    encoded = io.BytesIO()
+    np.save(encoded, arrays)
+    _write(path, encoded.getbuffer())
     # The description is written last: a shard without it does not exist.
-    description = folder / f".shard_{number:04d}.json"
-    description.write_text(json.dumps({"ids": [run.id for run in made], "parameters": texts}), encoding="utf-8")
-    os.replace(description, path.with_suffix(".json"))
+    _write(path.with_suffix(".json"), json.dumps({"ids": [run.id for run in made], "parameters": texts}).encode())
     return len(made)
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    temporary = path.with_name(f".{path.name}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise UnveilError(f"{path}: cannot be written ({reason}); free space or choose another folder") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnveilError(f"{path}: damaged; delete it, and its runs are simulated again") from error
 
 
 class FocalPairs:
