@@ -1,8 +1,10 @@
 """The commands as a user calls them: the whole chain on a small sample, and every kind of bad input in one line."""
 
+import dataclasses
 import json
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -147,7 +149,7 @@ def test_a_bad_folder_does_not_harm_the_others(planes, weights, tmp_path, capsys
     capsys.readouterr()
     assert main(["restore", str(many), "--out", str(tmp_path / "out"), "--weights", str(weights)]) == 1
     said = capsys.readouterr()
-    assert "bad: not restored" in said.out and "integral_060cm.png" in said.out and "Traceback" not in said.err
+    assert "bad: not restored" in said.err and "integral_060cm.png" in said.err and "\n" not in said.err.strip()
     assert (tmp_path / "out" / "good" / "prediction.png").exists()
     assert not (tmp_path / "out" / "bad").exists()
 
@@ -161,7 +163,8 @@ def test_bad_archives(tmp_path, capsys):
     (broken / "a.zip").write_bytes(b"PK\x03\x04 cut off")
     capsys.readouterr()
     assert main(["scan", str(broken)]) == 1
-    assert "a.zip" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "a.zip" in said.out and "a.zip" in said.err
     assert "a.zip" in fails(capsys, "integrate", broken, "--out", tmp_path / "stacks")
     assert not list(tmp_path.glob("stacks/*.npy"))
 
@@ -190,7 +193,37 @@ def test_unwritable_out(planes, weights, tmp_path, capsys):
     capsys.readouterr()
     assert main(["restore", str(planes), "--out", str(tmp_path / "file" / "out"), "--weights", str(weights)]) == 1
     said = capsys.readouterr()
-    assert "file" in said.out and "Traceback" not in said.err
+    assert "file" in said.err and "\n" not in said.err.strip()
+    assert "file" in fails(capsys, "scan", tmp_path / "file", "--csv", tmp_path / "file" / "runs.csv")
+
+
+def test_restore_tiny_pictures_beside_its_own_outputs(planes, weights, tmp_path, capsys):
+    for path in planes.iterdir():
+        Image.open(path).crop((0, 0, 7, 9)).save(path)
+    for _ in range(2):
+        assert main(["restore", str(planes), "--out", str(tmp_path), "--weights", str(weights)]) == 0
+    assert main(["restore", str(tmp_path), "--out", str(tmp_path / "out"), "--weights", str(weights)]) == 0
+    assert Image.open(tmp_path / "out" / "planes" / "prediction.png").size == (7, 9)
+    (planes / "integral_060cm.png").write_bytes((planes / "integral_060cm.png").read_bytes()[:-12])
+    assert "truncated" in fails(capsys, "restore", planes, "--out", tmp_path / "cut", "--weights", weights)
+
+
+def test_weights_of_something_else(planes, weights, tmp_path, capsys):
+    model, options = training.load_weights(weights)
+    named = dataclasses.replace(options, channels=("red", "green", "blue", "near", "far"))
+    training.save_weights(tmp_path / "colours.safetensors", model, named)
+    for parameter in model.parameters():
+        parameter.data.fill_(float("nan"))
+    training.save_weights(tmp_path / "diverged.safetensors", model, options)
+    for name in ("colours", "diverged"):
+        path = tmp_path / f"{name}.safetensors"
+        assert name in fails(capsys, "restore", planes, "--out", tmp_path / "o", "--weights", path)
+
+
+def test_prune_an_archive_without_files(tmp_path):
+    with zipfile.ZipFile(tmp_path / "none.zip", "w"):
+        pass
+    assert main(["prune", str(tmp_path), "--yes"]) == 0
 
 
 def test_results_are_plain_json(tmp_path, monkeypatch):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unveil import project
 from unveil.errors import UnveilError
+
+if TYPE_CHECKING:
+    from unveil.aos.archives import Catalogue
 
 
 def simulate(args: argparse.Namespace) -> None:
@@ -31,16 +34,17 @@ def simulate(args: argparse.Namespace) -> None:
 
 def scan(args: argparse.Namespace) -> int:
     """List complete and incomplete runs of archives without unpacking them."""
+    from unveil import recipes
     from unveil.aos import archives
 
     catalogue = archives.scan(args.paths, verify=args.verify, workers=args.workers)
     print(catalogue.report())
     if args.csv:
-        catalogue.table().to_csv(args.csv, index=False)
-    return 1 if catalogue.damaged else 0
+        recipes.save_table(catalogue.table(), args.csv)
+    return _complain(_damage(catalogue))
 
 
-def prune(args: argparse.Namespace) -> None:
+def prune(args: argparse.Namespace) -> int:
     """Rewrite archives without the members of incomplete runs; says what it would do unless --yes is given."""
     from unveil.aos import archives
 
@@ -49,6 +53,7 @@ def prune(args: argparse.Namespace) -> None:
         catalogue, yes=args.yes, drop_foreign=args.drop_foreign, despite_damaged=args.despite_damaged
     )
     print(report)
+    return _complain(f"{found.archive}: {found.reason}" for found in catalogue.damaged)
 
 
 def integrate(args: argparse.Namespace) -> int:
@@ -56,7 +61,7 @@ def integrate(args: argparse.Namespace) -> int:
     from unveil.aos import archives, stacks
 
     catalogue = archives.scan(args.paths)
-    damaged = [f"{found.archive}: {found.reason}" for found in catalogue.damaged]
+    damaged = _damage(catalogue)
     if damaged and not catalogue.complete:
         raise UnveilError(damaged[0])
     store = stacks.build(
@@ -69,11 +74,11 @@ def integrate(args: argparse.Namespace) -> int:
         progress=_progress("run"),
     )
     print(f"{len(store)} focal stacks of {len(store.heights)} planes in {args.out}")
-    for trouble in [*damaged, *(f"{run_id}: {reason}" for run_id, reason in store.skipped.items())]:
-        print(f"skipped {trouble}")
+    if catalogue.incomplete:
+        print(f"{len(catalogue.incomplete)} incomplete runs left out; python -m unveil scan names them")
     if store.deletion:
         print(store.deletion.report())
-    return 1 if store.skipped or damaged else 0
+    return _complain([*damaged, *(f"{run_id}: {reason}" for run_id, reason in store.skipped.items())])
 
 
 def train(args: argparse.Namespace) -> None:
@@ -163,6 +168,25 @@ def badges(args: argparse.Namespace) -> None:
     print(f"{home}: {len(changed)} files changed")
 
 
+def _damage(catalogue: Catalogue) -> list[str]:
+    """What is damaged, not merely absent: archives, and files of runs."""
+    runs = (
+        f"{entry.id}: {problem}"
+        for entry in catalogue.incomplete
+        for problem in entry.problems
+        if not problem.startswith("missing ")
+    )
+    return [*(f"{found.archive}: {found.reason}" for found in catalogue.damaged), *runs]
+
+
+def _complain(troubles: Iterable[str]) -> int:
+    """Name on stderr, where a pipe does not hide it, what was left out; the exit status is 1 if anything was."""
+    troubles = list(troubles)
+    for trouble in troubles:
+        print(f"skipped {trouble}", file=sys.stderr)
+    return 1 if troubles else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m unveil", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -177,9 +201,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(simulate)
     sub.add_argument("--runs", type=_count, default=120, help="number of runs (default 120)")
     sub.add_argument("--out", type=Path, default=project.work() / "data" / "archives", help="folder for the ZIPs")
-    sub.add_argument("--seed", type=int, default=project.SAMPLE_SEED)
+    sub.add_argument("--seed", type=_seed, default=project.SAMPLE_SEED)
     sub.add_argument("--workers", type=_count, default=cores, help="processes; the bytes do not depend on it")
-    sub.add_argument("--incomplete", type=float, default=0.028, help="share of runs with missing files")
+    sub.add_argument("--incomplete", type=_share, default=0.028, help="share of runs with missing files")
     sub.add_argument("--balanced", action="store_true", help="the same number of runs for every pose × density")
 
     for function in (scan, prune):
@@ -218,9 +242,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--epochs", type=_count)
     sub.add_argument("--batch", type=_count)
     sub.add_argument("--crop", type=_count, default=128, help="side of the training crops in pixels")
-    sub.add_argument("--learning-rate", type=float)
-    sub.add_argument("--minutes", type=float, help="stop after the epoch in which this time is over")
-    sub.add_argument("--seed", type=int)
+    sub.add_argument("--learning-rate", type=_positive)
+    sub.add_argument("--minutes", type=_positive, help="stop after the epoch in which this time is over")
+    sub.add_argument("--seed", type=_seed)
     sub.add_argument("--devices", type=_devices, help="number of processes or GPUs, passed to Lightning")
     sub.add_argument("--num-nodes", type=_count, help="passed to Lightning")
     sub.add_argument("--strategy", help="passed to Lightning, for example ddp")
@@ -258,6 +282,27 @@ def _count(text: str) -> int:
     return value
 
 
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError("must lie between 0 and 4294967295")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number above 0")
+    return value
+
+
 def _devices(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
@@ -290,15 +335,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors the user can mend end in one line on stderr and status 1."""
     args = _parser().parse_args(argv)
     try:
-        return args.run(args) or 0
+        status = args.run(args) or 0
+        sys.stdout.flush()
+        return status
     except UnveilError as error:
         print(f"unveil {args.command}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
-            raise
+        where = f"{error.filename}: " if error.filename else ""
         print(
-            f"unveil {args.command}: {error.filename or ''}: {error.strerror}; free space or choose --out",
+            f"unveil {args.command}: {where}{error.strerror or error}; check the path, free space or choose another",
             file=sys.stderr,
         )
         return 1

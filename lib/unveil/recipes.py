@@ -7,11 +7,13 @@ of each other.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from unveil.restore import datasets, evaluation, networks, training
 from unveil.restore.training import Fit, Options
 
 DEFAULT_WEIGHTS = "focal_stack.safetensors"
+OUTPUTS = ("prediction.png", "comparison.png")
 VALIDATION_SEED = 900_001
 
 
@@ -192,16 +195,32 @@ def evaluate_on_stacks(
     """
     store = stacks.open(folder)
     ids = store.ids if subset == "all" else project.sample_split(store)[subset]
-    models = {}
+    if not ids:
+        raise UnveilError(f"{folder}: its {len(store)} runs are too few for a {subset} subset; use more, or subset all")
+    models, choices = {}, set()
     for path in [Path(weights)] if weights else shipped().values():
-        model, options = training.load_weights(path)
-        choice = _same_planes(store, options, path)
+        model, options = _focal_network(path)
+        choices.add(choice := _same_planes(store, options, path))
         models[path.stem] = model
     if not models:
         raise UnveilError(f"{project.weights_dir()}: holds no weights; make them with make full, or name a file")
+    if len(choices) > 1:
+        raise UnveilError(f"{', '.join(models)} want different planes; evaluate them one at a time (--weights)")
     data = datasets.PairDataset(store, ids, channels=choice.indices)
     table = evaluation.compare(models | baselines(choice.heights), data, stacks.person_mask)
     return with_strata(table, store)
+
+
+def _focal_network(path: Path) -> tuple[networks.Restorer, Options]:
+    """Weights whose channels are focal heights in metres."""
+    model, options = training.load_weights(path)
+    heights = options.channels
+    if len(heights) != options.in_channels or not all(isinstance(height, int | float) for height in heights):
+        raise UnveilError(
+            f"{path}: its channels {list(heights)} are not {options.in_channels} focal heights in metres; "
+            "name weights that were trained on focal stacks (python -m unveil train)"
+        )
+    return model, options
 
 
 def _same_planes(store: stacks.Store, options: Options, path: Path) -> stacks.Choice:
@@ -222,20 +241,28 @@ def readable(table: pd.DataFrame) -> str:
 
 def save_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table as CSV; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    table.to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    _write(Path(path), table.to_csv(index=False).encode())
 
 
 def save_results(name: str, content: Mapping[str, Any]) -> Path:
     """Write ``data/results/<name>.json``, which figures, slides and README read."""
     path = project.data_dir("results") / f"{name}.json"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1, default=_plain) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    _write(path, (json.dumps(content, indent=1, default=_plain) + "\n").encode())
     return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise UnveilError(f"{path}: cannot be written ({reason}); free space or choose another place") from error
 
 
 def _plain(value: Any) -> Any:
@@ -264,25 +291,30 @@ def restore_folders(
     folder, out = Path(folder), Path(out)
     if not folder.is_dir():
         raise UnveilError(f"{folder}: no such folder; give a folder of PNGs named by height in cm, or of 11 views")
-    model, options = training.load_weights(weights or project.weights_dir() / DEFAULT_WEIGHTS)
+    weights = Path(weights or project.weights_dir() / DEFAULT_WEIGHTS)
+    model, options = _focal_network(weights)
     results = []
     for source, place in _sources(folder, out):
         try:
             result = _restore(source, place, model, options)
             print(f"{source.name}: {result.planes}")
             if result.metrics is not None:
-                print(result.metrics.round(2).to_string(index=False))
+                print(result.metrics.to_string(index=False, float_format="{:.4g}".format))
         except UnveilError as error:
             result = Restored(source, error=str(error))
-            print(f"{source.name}: not restored: {error}")
+            print(f"{source.name}: not restored: {error}", file=sys.stderr)
         results.append(result)
     return results
 
 
 def _sources(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    pictures = any(item.suffix.lower() == ".png" for item in folder.iterdir())
-    inner = sorted(item for item in folder.iterdir() if item.is_dir() and any(item.glob("*.[pP][nN][gG]")))
-    if pictures or not inner:
+    def pictures(place: Path) -> bool:
+        """Whether there are pictures other than those that an earlier call may have written here."""
+        return any(item.suffix.lower() == ".png" and item.name not in OUTPUTS for item in place.iterdir())
+
+    inner = sorted(item for item in folder.iterdir() if item.is_dir() and item.resolve() != out.resolve())
+    inner = [item for item in inner if pictures(item) or not any(item.iterdir())]
+    if pictures(folder) or not inner:
         yield folder, out
     else:
         yield from ((item, out / item.name) for item in inner)
@@ -324,15 +356,11 @@ def _write_pictures(
             f"restored · {scores['restored']:.1f} dB": gray,
             "truth": truth,
         }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        temporary = out / f".prediction.{os.getpid()}.png"
-        Image.fromarray(gray).save(temporary)
-        os.replace(temporary, out / "prediction.png")
-        temporary.write_bytes(figures.png(figures.show(panels, size=4.0)))
-        os.replace(temporary, out / "comparison.png")
-    except OSError as error:
-        raise UnveilError(f"{out}: cannot write the pictures ({error.strerror}); choose another --out") from error
+    comparison = figures.png(figures.show(panels, size=4.0))
+    encoded = io.BytesIO()
+    Image.fromarray(gray).save(encoded, "PNG")
+    for name, content in zip(OUTPUTS, (encoded.getvalue(), comparison), strict=True):
+        _write(out / name, content)
 
 
 def run_course() -> None:

@@ -610,7 +610,8 @@ def _plan(archive: Path, drops: Callable[[zipfile.ZipInfo], bool]) -> _Plan:
     except (OSError, ValueError, struct.error, zipfile.BadZipFile) as error:
         raise UnveilError(f"{archive}: {_diagnose(archive, error)}") from error
     offsets = sorted({info.header_offset for info in listing})
-    ends = dict(zip(offsets, [*offsets[1:], start], strict=True))
+    # An archive may hold no file at all: then there is nothing that ends where the directory starts.
+    ends = dict(zip(offsets, [*offsets[1:], start], strict=False))
     if any(info.header_offset + _LOCAL.size + info.compress_size > ends[info.header_offset] for info in listing):
         raise UnveilError(f"{archive}: files overlap in this archive: {_REFETCH}")
     kept = [(info, record) for info, record in zip(listing, records, strict=True) if not drops(info)]

@@ -326,7 +326,7 @@ def load_split(path: str | Path, store: PairStore | None = None) -> dict[str, li
     Raises:
         UnveilError: the file is missing or no split, an id stands in two parts, or the store lacks one.
     """
-    remedy = "make it again with datasets.split and datasets.save_split"
+    remedy = "delete it, or make it again with datasets.split and datasets.save_split"
     try:
         read = json.loads(Path(path).read_text("utf-8"))
         parts = {part: [str(name) for name in read[part]] for part in PARTS}

@@ -26,6 +26,8 @@ PSNR_CAP = 60.0
 """dB, the most an image can score. Equal images have no finite PSNR and would make every mean infinite, and a few empty
 black ones at 100 dB would still rule it. Rounding to 8 bits alone costs an error of 1/12 squared gray level, 58.9 dB:
 beyond that the differences say nothing."""
+SSIM_WINDOW = 11
+"""Side of SSIM's window in pixels: smaller images have no SSIM."""
 
 METRICS = ["psnr", "ssim", "mse", "region_psnr", "iou", "found", "false_objects"]
 
@@ -87,7 +89,7 @@ def psnr(prediction: Array, target: Array) -> float:
 def ssim(prediction: Array, target: Array) -> float:
     """Structural similarity (Wang et al. 2004, doi 10.1109/TIP.2003.819861) with its Gaussian window of σ = 1.5."""
     prediction, target = _pair(prediction, target)
-    if min(prediction.shape) < 11:
+    if min(prediction.shape) < SSIM_WINDOW:
         raise UnveilError(f"SSIM needs images of 11×11 pixels or more, not {prediction.shape[0]}×{prediction.shape[1]}")
     return float(
         structural_similarity(
@@ -211,11 +213,12 @@ def evaluate(
 def measure(
     prediction: Array, target: Array, region: Region | None = None, rule: ObjectRule | None = None
 ) -> dict[str, float]:
-    """All `METRICS` of one prediction, by name; see `evaluate`."""
+    """All `METRICS` of one prediction, by name; see `evaluate`. ssim is NaN for images too small for its window."""
     rule = rule or ObjectRule()
     prediction, target = _pair(prediction, target)
     error = mse(prediction, target)
-    values = {"psnr": _decibel(error), "ssim": ssim(prediction, target), "mse": error}
+    similarity = ssim(prediction, target) if min(target.shape) >= SSIM_WINDOW else float("nan")
+    values = {"psnr": _decibel(error), "ssim": similarity, "mse": error}
     if region is None:
         return values | dict.fromkeys(METRICS[3:], float("nan"))
     mask = region(np.rint(255 * target).astype(np.uint8))

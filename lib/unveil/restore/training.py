@@ -17,8 +17,10 @@ import logging
 import math
 import os
 import tempfile
+import textwrap
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer, WeightAveraging
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -295,7 +298,8 @@ def train(
     Raises
     ------
     UnveilError
-        if ``out`` holds a training with other options, if the loss is no longer finite, or if a channel count differs
+        if ``out`` holds a training with other options or damaged checkpoints, if a set is empty, if a channel count
+        differs, if Lightning refuses the options, or if the loss is no longer finite
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -303,10 +307,15 @@ def train(
     resuming = resume and last.exists()
     if resuming:
         _refuse_other_options(Options.load(folder / "options.json"), options, folder)
+        for checkpoint in (last, folder / "best.ckpt"):
+            if not zipfile.is_zipfile(checkpoint):
+                raise UnveilError(f"{checkpoint}: missing or damaged; delete the folder or train anew (--fresh)")
+    for kind, data in (("train", train_set), ("validate", validation_set)):
+        if not len(data):
+            raise UnveilError(f"{out}: there is no run to {kind} with; use more runs")
     channels = len(train_set[0][0])
     if channels != options.in_channels:
         raise UnveilError(f"{out}: the data have {channels} channels, the options say {options.in_channels}")
-    options.save(folder / "options.json")
 
     lightning.seed_everything(options.seed, verbose=False)
     module = Restoration(options)
@@ -323,22 +332,30 @@ def train(
     if options.minutes:
         callbacks.append(Timer(duration={"minutes": options.minutes}, interval="epoch", verbose=False))
     with _quiet():
-        trainer = lightning.Trainer(
-            max_epochs=options.epochs,
-            callbacks=callbacks,
-            accelerator=options.accelerator,
-            devices=options.devices,
-            num_nodes=options.num_nodes,
-            strategy=options.strategy,
-            precision=_precision(options.precision),
-            gradient_clip_val=options.gradient_clip or None,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            logger=False,
-            default_root_dir=folder,
-            enable_progress_bar=progress,
-            enable_model_summary=False,
-        )
+        try:
+            trainer = lightning.Trainer(
+                max_epochs=options.epochs,
+                callbacks=callbacks,
+                accelerator=options.accelerator,
+                devices=options.devices,
+                num_nodes=options.num_nodes,
+                strategy=options.strategy,
+                precision=_precision(options.precision),
+                gradient_clip_val=options.gradient_clip or None,
+                use_distributed_sampler=False,
+                num_sanity_val_steps=0,
+                logger=False,
+                default_root_dir=folder,
+                enable_progress_bar=progress,
+                enable_model_summary=False,
+            )
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            reason = textwrap.shorten(str(error), 200, placeholder=" …")
+            raise UnveilError(
+                f"Lightning refuses devices {options.devices}, strategy {options.strategy}, "
+                f"accelerator {options.accelerator}, precision {options.precision}: {reason}"
+            ) from error
+        options.save(folder / "options.json")
         data = Loaders(train_set, validation_set, options)
         trainer.fit(module, data, ckpt_path=str(last) if resuming else None, weights_only=False)
     checkpoint = folder / "best.ckpt"
@@ -376,16 +393,26 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[nn.Module, Options]:
             described = (file.metadata() or {}).get("options")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise UnveilError(f"{path}: not a readable safetensors file ({error}); copy it anew") from error
+        raise UnveilError(
+            f"{path}: not a readable safetensors file ({error}); copy it anew, or name a training's weights.safetensors"
+        ) from error
     if described is None:
         raise UnveilError(f"{path}: the weights say nothing of their network; save them with unveil's save_weights")
-    options = Options.from_dict(json.loads(described), str(path))
-    model = options.build()
+    try:
+        options = Options.from_dict(json.loads(described))
+        model = options.build()
+    except (UnveilError, ValueError, TypeError, AttributeError) as error:
+        raise UnveilError(f"{path}: its options describe no network ({error}); copy it anew or train again") from error
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UnveilError(f"{path}: the weights do not fit the network {options.network!r}: {reason}") from error
+        lines = str(error).strip().splitlines()
+        reason = textwrap.shorten(lines[min(1, len(lines) - 1)], 120, placeholder=" …")
+        raise UnveilError(
+            f"{path}: the weights do not fit the network {options.network!r} ({reason}); name its own weights"
+        ) from error
+    if not all(torch.isfinite(value).all() for value in tensors.values()):
+        raise UnveilError(f"{path}: the weights hold NaN or infinity; copy them anew or train again")
     return model.eval(), options
 
 
