@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from unveil import project
 from unveil.errors import UnveilError
@@ -45,11 +45,13 @@ def execute(path: Path, out: Path, progress: bool = True) -> float:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     order = {id(cell): i for i, cell in enumerate(code, 1)}
     live = progress and sys.stdout.isatty()
-    started = time.perf_counter()
+    started, reached = time.perf_counter(), 0
 
     def show(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        nonlocal reached
+        reached = order.get(id(cell), reached)
         if live and id(cell) in order:
-            print(f"\r  {path.stem}: cell {order[id(cell)]}/{len(code)} ", end="", flush=True)
+            print(f"\r  {path.stem}: cell {reached}/{len(code)} ", end="", flush=True)
 
     client = NotebookClient(
         notebook,
@@ -63,8 +65,9 @@ def execute(path: Path, out: Path, progress: bool = True) -> float:
         client.execute()
     except CellExecutionError as error:
         last = str(error).strip().splitlines()[-1]
-        failed = sum(1 for cell in code if cell.execution_count)
-        raise UnveilError(f"{path.name}, code cell {failed}: {last}") from error
+        raise UnveilError(f"{path.name}, code cell {reached}: {last}") from error
+    except DeadKernelError as error:
+        raise UnveilError(f"{path.name}, code cell {reached}: the kernel died, perhaps for want of memory") from error
     seconds = time.perf_counter() - started
     clean(notebook)
     out.parent.mkdir(parents=True, exist_ok=True)
