@@ -182,7 +182,7 @@ def test_two_processes_train_together(tmp_path):
         "    options = dataclasses.replace(SMALL, epochs=2, devices=2, strategy='ddp')\n"
         "    sets = datasets.PairDataset(store, [0, 1, 2, 3], crop=16), datasets.PairDataset(store, [4, 5])\n"
         f"    fit = training.train(options, *sets, {str(tmp_path / 'out')!r})\n"
-        "    print('epochs', len(fit.history))\n"
+        "    print(f'epochs {len(fit.history)}\\n', end='')\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
