@@ -523,10 +523,10 @@ def test_read_folder_names_what_is_wrong(tmp_path: Path):
     _save(tmp_path / "f", "000.png", np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
     whole = (tmp_path / "f" / "000.png").read_bytes()
     (tmp_path / "f" / "000.png").write_bytes(whole[: len(whole) // 2])
-    refused("000.png cannot be read as a PNG")
+    refused("000.png is a truncated PNG")
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "000.png").write_bytes(b"")
-    refused("000.png cannot be read as a PNG")
+    refused("000.png is a truncated PNG")
     for run in (1, 2):
         for pose in range(11):
             _save(tmp_path / "f", f"0_{run}_pose_{pose}_thermal.png")
