@@ -526,7 +526,7 @@ def test_read_folder_names_what_is_wrong(tmp_path: Path):
     refused("000.png is a truncated PNG")
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "000.png").write_bytes(b"")
-    refused("000.png is a truncated PNG")
+    refused("000.png is empty or no picture")
     for run in (1, 2):
         for pose in range(11):
             _save(tmp_path / "f", f"0_{run}_pose_{pose}_thermal.png")
