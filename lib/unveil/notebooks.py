@@ -60,6 +60,8 @@ def execute(path: Path, out: Path, progress: bool = True) -> float:
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=show,
         store_widget_state=False,
+        # The kernel's hints about transports would stand between the lines of progress.
+        extra_arguments=["--log-level=ERROR"],
     )
     try:
         client.execute()

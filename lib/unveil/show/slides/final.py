@@ -155,14 +155,15 @@ def build(deck: Deck, results: Results) -> None:
     )
     _real(page, results)
 
-    page = deck.page(
-        "Real course pairs, seen",
-        """The same pairs as pictures: integral, restored image, truth. Check three things: is the canopy gone, is the
-        person's shape right, and is the person bright enough? A person who is too dim is the typical effect of a loss
-        that hardly feels small objects. Nothing should be bright in the middle column that is dark at the right.""",
-        "Source: figures/06_real_pairs.png",
-    )
-    page.figures(BODY, "06_real_pairs", "Real pairs: integral, restored, truth; same gray range")
+    if deck.figure("06_real_pairs"):
+        page = deck.page(
+            "Real course pairs, seen",
+            """The same pairs as pictures: integral, restored image, truth. Check three things: is the canopy gone, is the
+            person's shape right, and is the person bright enough? A person who is too dim is the typical effect of a loss
+            that hardly feels small objects. Nothing should be bright in the middle column that is dark at the right.""",
+            "Source: figures/06_real_pairs.png",
+        )
+        page.figures(BODY, "06_real_pairs", "Real pairs: integral, restored, truth; same gray range")
 
     flight = (results.real or {}).get("flight", {}).get("rows", [])
     if flight or deck.figure("06_flight"):
@@ -295,7 +296,7 @@ def _summary(page, results: Results, best: str | None, baselines: list[str], den
         [
             f"**{number(mean(of_best, 'milliseconds'), 0)} ms** per run",
             f"{training['parameters']:,} parameters" if training.get("parameters") else "Parameters: –",
-            f"Trained for {duration(training.get('seconds'))} on {training.get('device', '–')}",
+            f"Trained for {duration(training.get('seconds'))} on {training.get('device') or '–'}",
         ],
         RED,
         20,
@@ -317,7 +318,7 @@ def _setup(page, results: Results) -> None:
                     f"{t['parameters']:,}" if t.get("parameters") else "–",
                     str(t.get("epochs", "–")),
                     duration(t.get("seconds")),
-                    str(t.get("device", "–")),
+                    str(t.get("device") or "–"),
                     *(f"{t.get('options', {}).get(k, '–')}" for k in keys),
                 ]
                 for t in trainings

@@ -126,8 +126,8 @@ def build(deck: Deck, results: Results) -> None:
         goes away, and the plane decides how well the person stays.""",
         "Source: figures/02_aperture.png, figures/02_wrong_plane.png",
     )
-    page.figures((0.6, 1.4, 5.95, 5.4), "02_aperture", "What the size of the synthetic aperture does")
-    page.figures((6.78, 1.4, 5.95, 5.4), "02_wrong_plane", "What a wrong focal plane does")
+    page.figures((0.6, 1.25, 12.13, 2.75), "02_aperture", "What the size of the synthetic aperture does")
+    page.figures((0.6, 4.0, 12.13, 2.95), "02_wrong_plane", "What a wrong focal plane does")
 
     page = deck.page(
         "Gray levels of ground, leaves and person",
@@ -137,18 +137,19 @@ def build(deck: Deck, results: Results) -> None:
         relation to the surroundings. The table gives the distribution over the runs.""",
         "Source: data/results/dataset.json, figures/03_gray_levels.png",
     )
-    page.figures(LEFT, "03_gray_levels", "Gray levels over all runs")
+    below = (2.6, 5.05, 8.13, 1.8)
+    page.figures((0.6, 1.25, 12.13, 3.7), "03_gray_levels", "Gray levels over all runs")
     gray = data.get("gray", {})
     if gray:
         keys = [k for k in LEVELS if any(k in v for v in gray.values())]
         page.table(
-            RIGHT,
+            below,
             ["Gray level", *(LEVELS[k] for k in keys)],
             [[name, *(number(values.get(k), 0) for k in keys)] for name, values in gray.items()],
             [1.6] + [1.0] * len(keys),
         )
     else:
-        page.missing(RIGHT, "data/results/dataset.json: gray")
+        page.missing(below, "data/results/dataset.json: gray")
 
     page = deck.page(
         "Which plane suits which pose?",
@@ -359,9 +360,11 @@ def training_curves(page: Page, results: Results) -> None:
         if any(v is not None for v in values):
             series[training["model"]] = (curves.get("epoch") or list(range(1, len(values) + 1)), values)
     if series:
+        # LibreOffice drops the curves that stand before a longer one.
+        ordered = sorted(series.items(), key=lambda item: -len(item[1][0]))
         page.curves(
             (0.5, 1.3, 6.9, 5.5),
-            series,
+            dict(ordered),
             "epoch",
             "PSNR on validation runs, dB",
             "0",
