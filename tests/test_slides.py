@@ -244,7 +244,7 @@ def test_summary_names_the_best_network_and_its_strata(built):
 
 def test_what_is_absent_is_said_and_reported(built):
     folder, decks, said = built
-    assert len(said) == 2 and "figures/05_epochs.png" in said[0] and "figures/06_real_pairs.png" in said[1]
+    assert len(said) == 2 and "figures/05_epochs.png" in said[0] and "figures/06_best_median_worst.png" in said[1]
     text = "\n".join(slides.text_of(decks["3_interim_results"]))
     assert "Not available when this deck was built" in text
     numbers = json.loads((folder / "out" / "numbers.json").read_text())
