@@ -108,11 +108,21 @@ def train(args: argparse.Namespace) -> None:
     print(f"{len(fit.history)} epochs, best validation PSNR {best:.2f} dB, weights in {fit.weights}")
 
 
+def tune(args: argparse.Namespace) -> int:
+    """Train the focal-stack network with one factor changed at a time; goes on where an earlier call stopped."""
+    from unveil import tuning
+
+    return _complain(tuning.study(args.runs, args.out, minutes=args.minutes, only=args.only))
+
+
 def evaluate(args: argparse.Namespace) -> None:
-    """Score weights beside the baselines on a stack store."""
+    """Score weights beside the baselines on a stack store, or on every run of archives."""
     from unveil import recipes
 
-    table = recipes.evaluate_on_stacks(args.weights, args.stacks, subset=args.subset)
+    if args.archives:
+        table = recipes.evaluate_on_archives(args.weights, args.archives)
+    else:
+        table = recipes.evaluate_on_stacks(args.weights, args.stacks, subset=args.subset)
     print(recipes.readable(table))
     if args.out:
         recipes.save_table(table, args.out)
@@ -251,9 +261,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=_count, default=cores)
     sub.add_argument("--fresh", action="store_true", help="do not resume from the last checkpoint")
 
+    sub = command(tune)
+    sub.add_argument("--out", type=Path, default=project.work() / "data" / "results" / "tuning.csv", help="the table")
+    sub.add_argument(
+        "--runs",
+        type=Path,
+        default=project.work() / "data" / "checkpoints" / "command",
+        help="folder of the simulated runs, the --out of train --preset; made when absent",
+    )
+    sub.add_argument("--minutes", type=_positive, default=2.0, help="processor time of each training (default 2)")
+    sub.add_argument("--only", metavar="FACTOR", help="only this factor's configurations")
+
     sub = command(evaluate)
     sub.add_argument("--weights", type=Path, help="safetensors file (default: the shipped ones)")
     sub.add_argument("--stacks", type=Path, default=project.work() / "data" / "stacks")
+    sub.add_argument("--archives", type=Path, help="score on every run of these archives instead")
     sub.add_argument("--subset", choices=("test", "validation", "train", "all"), default="test")
     sub.add_argument("--out", type=Path, help="write one row per run and model as CSV")
 

@@ -22,12 +22,14 @@ import pandas as pd
 from PIL import Image
 
 from unveil import project
-from unveil.aos import integrator, simulator, stacks, views
+from unveil.aos import archives, integrator, simulator, stacks, views
+from unveil.aos.camera import CENTER_VIEW, Cameras, course_rig
 from unveil.errors import UnveilError
 from unveil.restore import datasets, evaluation, networks, training
 from unveil.restore.training import Fit, Options
 
 DEFAULT_WEIGHTS = "focal_stack.safetensors"
+DEFAULT_VIEW_WEIGHTS = "multi_view.safetensors"
 OUTPUTS = ("prediction.png", "comparison.png")
 VALIDATION_SEED = 900_001
 
@@ -72,11 +74,28 @@ FOCAL_STACK = Options(
     pictures_every=2,
     seed=0,
 )
+MULTI_VIEW = dataclasses.replace(
+    FOCAL_STACK,
+    network="multiview",
+    network_options={
+        "planes": 2,
+        "view_features": 16,
+        "features": [32, 48, 96, 160],
+        "blocks": [1, 1, 2, 2],
+        "gate": [0.3, 0.6],
+    },
+    channels=(0.2, 1.8),
+    in_channels=2 * len(course_rig()) + 1,
+    epochs=12,
+    object_weight=5.0,
+    presence_weight=0.5,
+)
 PRESETS = {
+    "multi_view": Preset(MULTI_VIEW, runs=2400, seed=1, variation=WIDE, crop=192),
     "focal_stack": Preset(FOCAL_STACK, runs=1200, seed=1, variation=WIDE),
     "rednet": Preset(
-        dataclasses.replace(FOCAL_STACK, network="rednet", network_options={"layers": 11, "features": 64}),
-        runs=1200,
+        dataclasses.replace(FOCAL_STACK, network="rednet", network_options={"layers": 11, "features": 64}, epochs=17),
+        runs=2400,
         seed=1,
         variation=WIDE,
         crop=128,
@@ -111,15 +130,20 @@ def make(
         check_runs = views.rehearse(
             folder / f"runs_{VALIDATION_SEED}", preset.validation_runs, VALIDATION_SEED, workers
         )
+        if options.network == "multiview":
+            train_pairs, check_pairs = (views.ViewPairs(runs, options.channels) for runs in (train_runs, check_runs))
+        else:
+            train_pairs = views.FocalPairs(train_runs, options.channels, preset.jitter, options.seed)
+            check_pairs = views.FocalPairs(check_runs, options.channels)
         train_set = datasets.PairDataset(
-            views.FocalPairs(train_runs, options.channels, preset.jitter, options.seed),
+            train_pairs,
             crop=preset.crop,
             region=stacks.person_mask,
             region_probability=preset.person_crops,
             flips=True,
             seed=options.seed,
         )
-        check_set = datasets.PairDataset(views.FocalPairs(check_runs, options.channels))
+        check_set = datasets.PairDataset(check_pairs)
         started = time.perf_counter()
         fit = training.train(options, train_set, check_set, folder / key, progress=sys.stdout.isatty())
         hours = (time.perf_counter() - started) / 3600
@@ -185,10 +209,68 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(project.weights_dir().glob("*.safetensors"))}
 
 
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A trained network and what it wants to see of a run.
+
+    Its options' ``channels`` are focal heights in metres. A network that `takes_views` gets all views registered on
+    them, any other one the integral on each.
+    """
+
+    name: str
+    model: networks.Restorer
+    options: Options
+
+    @property
+    def takes_views(self) -> bool:
+        """Whether it pools registered views itself instead of taking a focal stack."""
+        return isinstance(self.model, networks.MultiViewUNet)
+
+    def inputs(
+        self,
+        run_views: np.ndarray,
+        cameras: Cameras,
+        target: Cameras | int | None = None,
+        ground: float = 0.0,
+    ) -> np.ndarray:
+        """Input (C, H, W) uint8 made of views (V, H, W), with heights counted from the plane ``ground`` metres up."""
+        heights = [ground + height for height in self.options.channels]
+        if self.takes_views:
+            return integrator.candidates(run_views, cameras, heights, target)
+        return stacks.to_uint8(integrator.integrate(run_views, cameras, heights, target).image)
+
+    def pairs(self, runs: views.ViewStore | views.ArchiveRuns) -> views.ViewPairs | views.FocalPairs:
+        """Inputs and truths of runs of the course rig, for a :class:`datasets.PairDataset`."""
+        kind = views.ViewPairs if self.takes_views else views.FocalPairs
+        return kind(runs, self.options.channels)
+
+
+def load(path: str | os.PathLike[str]) -> Weights:
+    """Weights that were trained on focal heights in metres; :class:`UnveilError` for any others."""
+    path = Path(path)
+    model, options = training.load_weights(path)
+    heights = options.channels
+    planes = model.planes if isinstance(model, networks.MultiViewUNet) else options.in_channels
+    if len(heights) != planes or not all(isinstance(height, int | float) for height in heights):
+        raise UnveilError(
+            f"{path}: its channels {list(heights)} are not {planes} focal heights in metres; "
+            "name weights that were trained on focal stacks (python -m unveil train)"
+        )
+    return Weights(path.stem, model, options)
+
+
+def _wanted(weights: str | os.PathLike[str] | None) -> list[Weights]:
+    """The weights of a file, or all shipped ones."""
+    found = [load(path) for path in ([weights] if weights else shipped().values())]
+    if not found:
+        raise UnveilError(f"{project.weights_dir()}: holds no weights; make them with make full, or name a file")
+    return found
+
+
 def evaluate_on_stacks(
     weights: str | os.PathLike[str] | None, folder: str | os.PathLike[str], subset: str = "test"
 ) -> pd.DataFrame:
-    """Metrics of weights (by default of all shipped ones) and of all baselines on every run of a subset.
+    """Metrics of weights (by default of all shipped ones for stacks) and of all baselines on every run of a subset.
 
     Returns a long table: one row per model and run, with pose and density. Only a complete subset counts: the split is
     the one of :func:`unveil.project.sample_split`; ``all`` takes every run and is for stores that no training saw.
@@ -197,37 +279,61 @@ def evaluate_on_stacks(
     ids = store.ids if subset == "all" else project.sample_split(store)[subset]
     if not ids:
         raise UnveilError(f"{folder}: its {len(store)} runs are too few for a {subset} subset; use more, or subset all")
-    models, choices = {}, set()
-    for path in [Path(weights)] if weights else shipped().values():
-        model, options = _focal_network(path)
-        choices.add(choice := _same_planes(store, options, path))
-        models[path.stem] = model
-    if not models:
-        raise UnveilError(f"{project.weights_dir()}: holds no weights; make them with make full, or name a file")
+    found = _wanted(weights)
+    found = [one for one in found if not one.takes_views]
+    if not found:
+        raise UnveilError(f"{weights or project.weights_dir()}: takes views, not stacks; evaluate with --archives")
+    choices = {_same_planes(store, one.options, one.name) for one in found}
     if len(choices) > 1:
-        raise UnveilError(f"{', '.join(models)} want different planes; evaluate them one at a time (--weights)")
+        raise UnveilError(f"{', '.join(o.name for o in found)} want different planes; evaluate them one at a time")
+    choice = choices.pop()
     data = datasets.PairDataset(store, ids, channels=choice.indices)
-    table = evaluation.compare(models | baselines(choice.heights), data, stacks.person_mask)
-    return with_strata(table, store)
+    models = {one.name: one.model for one in found} | baselines(choice.heights)
+    return with_strata(evaluation.compare(models, data, stacks.person_mask), store)
 
 
-def _focal_network(path: Path) -> tuple[networks.Restorer, Options]:
-    """Weights whose channels are focal heights in metres."""
-    model, options = training.load_weights(path)
-    heights = options.channels
-    if len(heights) != options.in_channels or not all(isinstance(height, int | float) for height in heights):
-        raise UnveilError(
-            f"{path}: its channels {list(heights)} are not {options.in_channels} focal heights in metres; "
-            "name weights that were trained on focal stacks (python -m unveil train)"
-        )
-    return model, options
+def evaluate_on_archives(weights: str | os.PathLike[str] | None, folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """Metrics of weights (by default of all shipped ones) and of all baselines on every complete run of archives.
+
+    For archives that no training saw. Besides :func:`baselines` there are the centre view, and the best single view:
+    of the views registered on the ground the one nearest to the truth, which nobody could pick without the truth.
+    Returns a long table: one row per model and run, with pose and density.
+    """
+    runs = views.ArchiveRuns(archives.scan([Path(folder)]).complete)
+    if not len(runs):
+        raise UnveilError(f"{folder}: holds no complete run; python -m unveil scan says what it lacks")
+    stack = datasets.PairDataset(views.FocalPairs(runs, integrator.HEIGHTS))
+    tables = [
+        evaluation.compare({one.name: one.model}, datasets.PairDataset(one.pairs(runs)), stacks.person_mask)
+        for one in _wanted(weights)
+    ]
+    tables.append(evaluation.compare(_single_views(runs), stack, stacks.person_mask))
+    tables.append(evaluation.compare(baselines(integrator.HEIGHTS), stack, stacks.person_mask))
+    names = [name for table in tables for name in table["model"].cat.categories]
+    table = pd.concat([table.astype({"model": str}) for table in tables], ignore_index=True)
+    table["model"] = pd.Categorical(table["model"], categories=names)
+    known = {run_id: runs.parameters(i) for i, run_id in enumerate(runs.ids)}
+    table["pose"] = [known[run_id].pose for run_id in table["id"]]
+    table["density"] = [known[run_id].density for run_id in table["id"]]
+    return table
 
 
-def _same_planes(store: stacks.Store, options: Options, path: Path) -> stacks.Choice:
+def _single_views(runs: views.ArchiveRuns) -> dict[str, list[np.ndarray]]:
+    centre, best = [], []
+    for i in range(len(runs)):
+        seen, truth = runs[i]
+        registered = integrator.candidates(seen, course_rig(), 0.0, CENTER_VIEW)[:-1]
+        errors = [np.mean(np.square(view.astype(np.float32) - truth)) for view in registered]
+        centre.append(seen[CENTER_VIEW])
+        best.append(registered[int(np.argmin(errors))])
+    return {"centre view": centre, "best single view": best}
+
+
+def _same_planes(store: stacks.Store, options: Options, name: str) -> stacks.Choice:
     choice = stacks.nearest(store.heights, options.channels)
     if any(abs(difference) > 1e-6 for difference in choice.differences):
         raise UnveilError(
-            f"{store.path}: its planes {store.heights} are not those of {path.name}, {options.channels}; "
+            f"{store.path}: its planes {store.heights} are not those of {name}, {options.channels}; "
             "integrate the archives at these heights (python -m unveil integrate --heights …)"
         )
     return choice
@@ -291,12 +397,17 @@ def restore_folders(
     folder, out = Path(folder), Path(out)
     if not folder.is_dir():
         raise UnveilError(f"{folder}: no such folder; give a folder of PNGs named by height in cm, or of 11 views")
-    weights = Path(weights or project.weights_dir() / DEFAULT_WEIGHTS)
-    model, options = _focal_network(weights)
+    loaded: dict[Path, Weights] = {}
+    if weights:
+        loaded[Path(weights)] = load(weights)
     results = []
     for source, place in _sources(folder, out):
         try:
-            result = _restore(source, place, model, options)
+            found = stacks.read_folder(source)
+            path = Path(weights) if weights else _default_weights(found)
+            if path not in loaded:
+                loaded[path] = load(path)
+            result = _restore(found, place, loaded[path])
             print(f"{source.name}: {result.planes}")
             if result.metrics is not None:
                 print(result.metrics.to_string(index=False, float_format="{:.4g}".format))
@@ -305,6 +416,14 @@ def restore_folders(
             print(f"{source.name}: not restored: {error}", file=sys.stderr)
         results.append(result)
     return results
+
+
+def _default_weights(found: stacks.Folder) -> Path:
+    """The network for all there is: views hold more than integrals."""
+    several = project.weights_dir() / DEFAULT_VIEW_WEIGHTS
+    if found.views is not None and several.is_file():
+        return several
+    return project.weights_dir() / DEFAULT_WEIGHTS
 
 
 def _sources(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
@@ -320,10 +439,17 @@ def _sources(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         yield from ((item, out / item.name) for item in inner)
 
 
-def _restore(source: Path, out: Path, model: networks.Restorer, options: Options) -> Restored:
-    found = stacks.read_folder(source)
-    stack, choice = found.stack(options.channels)
-    prediction = evaluation.predict(model, stack, flips=True)
+def _restore(found: stacks.Folder, out: Path, weights: Weights) -> Restored:
+    if not weights.takes_views:
+        stack, choice = found.stack(weights.options.channels)
+        inputs, note = stack, choice.describe()
+    elif found.views is None:
+        raise UnveilError(f"{found.path}: {weights.name} needs a run's 11 views, and here are only integral images")
+    else:
+        stack, choice = found.stack()
+        inputs = weights.inputs(found.views, course_rig(), CENTER_VIEW)
+        note = f"{len(found.views)} views registered on {', '.join(f'{h:g}' for h in weights.options.channels)} m"
+    prediction = evaluation.predict(weights.model, inputs, flips=True)
     gray = stacks.to_uint8(255 * prediction)
     metrics = None
     if found.truth is not None:
@@ -332,8 +458,8 @@ def _restore(source: Path, out: Path, model: networks.Restorer, options: Options
         measured = {name: evaluation.measure(image, found.truth, stacks.person_mask) for name, image in rows.items()}
         metrics = pd.DataFrame(measured).T.rename_axis("image").reset_index()
     _write_pictures(out, stack, choice, gray, found.truth, metrics)
-    notes = "; ".join([choice.describe(), *found.notes])
-    return Restored(source, notes, gray, metrics)
+    notes = "; ".join([f"{weights.name}: {note}", *found.notes])
+    return Restored(found.path, notes, gray, metrics)
 
 
 def _write_pictures(

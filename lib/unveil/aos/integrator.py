@@ -149,6 +149,64 @@ def statistics(registered: Array, inside: Array, *, threads: int | None = None) 
     return dict(zip(STATISTICS, found, strict=True))
 
 
+def candidates(
+    views: np.ndarray,
+    cameras: Cameras,
+    heights: float | Sequence[float],
+    target: Cameras | int | None = None,
+    *,
+    threads: int | None = None,
+) -> np.ndarray:
+    """What each view says of each pixel on each focal plane, for networks that pool the views themselves.
+
+    Args:
+        views: (V, H, W) uint8 or float gray levels, NumPy.
+        cameras, heights, target, threads: as in `integrate`.
+
+    Returns:
+        (P·V + 1, H, W) uint8 gray levels. Channel p·V + v is view v registered on plane p; where it does not see the
+        pixel it says the mean of those that do (0 where none does). The last channel is constant: the `steady_level`
+        of the first plane.
+    """
+    scene = _Scene(views, cameras, heights, target, None)
+    planes, count = len(scene.heights), len(views)
+    found = np.empty((planes * count + 1, *scene.size), np.uint8)
+    said = found[:-1].reshape(planes, count, *scene.size)
+    mean, spread = np.empty(scene.size, np.float32), np.empty(scene.size, np.float32)
+    if numba is not None and scene.is_shift:
+        array, _ = _as_array(views)
+        _share_rows(_candidate_rows, scene.size[0], threads, array, scene.shifts(), said, mean, spread)
+    else:
+        registered, inside = register(views, cameras, heights, target, threads=threads)
+        total = inside.sum(1, keepdims=True)
+        means = registered.sum(1, keepdims=True) / total.clip(1)
+        said[:] = np.clip(np.rint(np.where(inside, registered, means)), 0, 255)
+        mean[:] = means[0, 0]
+        spread[:] = np.where(total[0, 0] == count, registered[0].std(0), np.inf)
+    found[-1] = np.clip(np.rint(steady_level(mean, spread)), 0, 255)
+    return found
+
+
+STEADY_SHARE = 0.0003
+
+
+def steady_level(mean: np.ndarray, spread: np.ndarray, share: float = STEADY_SHARE) -> float:
+    """The gray level of the ground, from the pixels where the views agree best.
+
+    Leaves change from view to view and the ground does not: behind the least-changing 3 in 10,000 pixels lies nearly
+    always the ground alone, even in dense forest.
+
+    Args:
+        mean, spread: (H, W) mean and standard deviation over the views of each pixel on a plane near the ground; an
+            infinite spread where not all views look.
+        share: of the pixels that decide.
+    """
+    mean, spread = mean.ravel(), spread.ravel()
+    number = max(1, int(share * len(spread)))
+    steady = np.argpartition(spread, number - 1)[:number]
+    return float(np.median(mean[steady]))
+
+
 class _Scene:
     """Checked geometry of one call: cameras, target, heights, sizes, and what follows from them in float64."""
 
@@ -380,6 +438,59 @@ def _shift_rows(first, end, views, shifts, image, coverage):
             for c in range(columns):
                 total[c] *= weight[p, c]
                 coverage[p, r, c] = covered[p, c]
+
+
+@_compiled
+def _candidate_rows(first, end, views, shifts, found, mean, spread):
+    planes, count = shifts.shape
+    columns = views.shape[2]
+    line = np.empty((count, columns), np.float32)
+    seen = np.empty((count, 2), np.int64)
+    for r in range(first, end):
+        for p in range(planes):
+            total = np.zeros(columns, np.float32)
+            squares = np.zeros(columns, np.float32)
+            covered = np.zeros(columns, np.float32)
+            for v in range(count):
+                shift = shifts[p, v]
+                seen[v] = 0
+                if not np.isfinite(shift) or abs(shift) > columns:
+                    continue
+                row = views[v, r]
+                whole = math.floor(shift)
+                right = np.float32(shift - whole)
+                left = np.float32(1) - right
+                start = max(0, -whole)
+                stop = max(start, min(columns, columns - 1 - whole))
+                shifted = row[start + whole : stop + whole + 1]
+                span = line[v, start:stop]
+                for c in range(len(span)):
+                    span[c] = left * np.float32(shifted[c]) + right * np.float32(shifted[c + 1])
+                if right >= 0.5 and 0 <= -1 - whole < columns:
+                    line[v, -1 - whole] = row[0]
+                    start -= 1
+                if right <= 0.5 and 0 <= columns - 1 - whole < columns:
+                    line[v, columns - 1 - whole] = row[columns - 1]
+                    stop += 1
+                seen[v, 0], seen[v, 1] = start, stop
+                for c in range(start, stop):
+                    total[c] += line[v, c]
+                    squares[c] += line[v, c] * line[v, c]
+                    covered[c] += np.float32(1)
+            for c in range(columns):
+                total[c] /= max(covered[c], np.float32(1))
+            if p == 0:
+                for c in range(columns):
+                    mean[r, c] = total[c]
+                    variance = max(squares[c] / max(covered[c], np.float32(1)) - total[c] * total[c], np.float32(0))
+                    spread[r, c] = math.sqrt(variance) if covered[c] == count else np.inf
+            for v in range(count):
+                said = found[p, v, r]
+                start, stop = seen[v]
+                line[v, :start] = total[:start]
+                line[v, stop:] = total[stop:]
+                for c in range(columns):
+                    said[c] = np.uint8(np.int32(line[v, c] + np.float32(0.5)))
 
 
 @_compiled

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from unveil.aos import _workers, integrator, parameters, simulator, stacks
+from unveil.aos import _workers, archives, integrator, parameters, simulator, stacks
 from unveil.aos.camera import CENTER_VIEW, course_rig
 from unveil.errors import UnveilError
 
@@ -133,6 +133,26 @@ def _json(path: Path) -> dict[str, Any]:
         raise UnveilError(f"{path}: damaged; delete it, and its runs are simulated again") from error
 
 
+class ArchiveRuns:
+    """Complete runs read straight from their archives, as a `ViewStore` gives them: nothing is unpacked or stored."""
+
+    def __init__(self, entries: Sequence[archives.Entry]) -> None:
+        self.entries = list(entries)
+        self.ids = [entry.id for entry in self.entries]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Views (V, H, W) and truth (H, W) of run ``index``, uint8."""
+        run = archives.read_run(self.entries[index])
+        return run.views, run.truth
+
+    def parameters(self, index: int) -> parameters.Parameters:
+        """How run ``index`` was made."""
+        return archives.read_run(self.entries[index]).parameters
+
+
 class FocalPairs:
     """Focal stacks and truths of a view store, integrated on the fly: a store for ``restore.datasets.PairDataset``.
 
@@ -145,7 +165,11 @@ class FocalPairs:
     """
 
     def __init__(
-        self, store: ViewStore, heights: Sequence[float] = integrator.HEIGHTS, jitter: float = 0.0, seed: int = 0
+        self,
+        store: ViewStore | ArchiveRuns,
+        heights: Sequence[float] = integrator.HEIGHTS,
+        jitter: float = 0.0,
+        seed: int = 0,
     ) -> None:
         self.store, self.heights, self.jitter, self.seed = store, tuple(heights), jitter, seed
         self.ids = store.ids
@@ -168,3 +192,24 @@ class FocalPairs:
             heights = np.maximum(heights + random.uniform(-self.jitter, self.jitter, len(heights)), 0)
         image = integrator.integrate(views, self._rig, heights, CENTER_VIEW, threads=1).image
         return stacks.to_uint8(image), truth
+
+
+class ViewPairs:
+    """Registered views and truths, made on the fly: a store for networks that pool the views themselves.
+
+    Args:
+        store: the raw views.
+        heights: focal heights on which the views are registered, metres.
+    """
+
+    def __init__(self, store: ViewStore | ArchiveRuns, heights: Sequence[float]) -> None:
+        self.store, self.heights, self.ids = store, tuple(heights), store.ids
+        self._rig = course_rig()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """`integrator.candidates` (P·V + 1, H, W) and truth (H, W) of run ``index``, uint8."""
+        views, truth = self.store[index]
+        return integrator.candidates(views, self._rig, self.heights, CENTER_VIEW, threads=1), truth

@@ -37,7 +37,7 @@ class Restorer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, out, H, W), float32 in [0, 1]; outputs may leave that range a little."""
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
+        if x.ndim != 4 or not self.fits(x.shape[1]):
             raise UnveilError(
                 f"{type(self).__name__} was built for inputs (B, {self.in_channels}, H, W) but got {tuple(x.shape)}: "
                 "give it the channels it was trained on"
@@ -48,6 +48,10 @@ class Restorer(nn.Module):
             mode = "reflect" if down < height and right < width else "replicate"
             x = F.pad(x, (0, right, 0, down), mode=mode)
         return self.restore(x)[..., :height, :width]
+
+    def fits(self, channels: int) -> bool:
+        """Whether an input of so many channels can be restored."""
+        return channels == self.in_channels
 
     def restore(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -304,6 +308,11 @@ class LevelUNet(Restorer):
 
     `features` and `blocks` (residual blocks) are per scale from fine to coarse; the finest works on 2×2 pixels folded
     into channels (`unshuffle`). Use it only where the target really is a flat background with objects.
+
+    With `gate` = (low, high) it also learns how likely each pixel belongs to an object (`presence` in `parts`, trained
+    by `Options.presence_weight`). Its answer then keeps only what stands out where that probability exceeds `low` in a
+    connected region that exceeds `high` somewhere: a threshold with hysteresis (Canny, doi 10.1109/TPAMI.1986.4767851).
+    A regression alone answers doubt with a faint object; the gate decides.
     """
 
     def __init__(
@@ -313,13 +322,17 @@ class LevelUNet(Restorer):
         features: Sequence[int] = (32, 64, 96, 128),
         blocks: Sequence[int] = (1, 1, 1, 2),
         unshuffle: int = 2,
+        gate: Sequence[float] | None = None,
     ):
         features, blocks = tuple(features), tuple(blocks)
         if not features or len(features) != len(blocks) or min(features) < 1 or unshuffle < 1:
             raise UnveilError(f"LevelUNet needs positive features and as many blocks, not {features} and {blocks}")
+        if gate is not None and (len(gate) != 2 or not 0 <= gate[0] <= gate[1] <= 1):
+            raise UnveilError(f"a gate is two probabilities (low, high), 0 ≤ low ≤ high ≤ 1, not {gate}")
         super().__init__(in_channels, out_channels, multiple=unshuffle * 2 ** (len(features) - 1))
+        self.gate = None if gate is None else tuple(gate)
         self.fold = nn.PixelUnshuffle(unshuffle)
-        self.entry = nn.Conv2d(in_channels * unshuffle**2, features[0], 3, padding=1)
+        self.entry = nn.Conv2d(self.entry_channels(), features[0], 3, padding=1)
         pairs = list(zip(features[:-1], features[1:], strict=True))
         self.down = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(features, blocks, strict=True))
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
@@ -337,14 +350,40 @@ class LevelUNet(Restorer):
         nn.init.zeros_(self.background.bias)
         nn.init.normal_(self.objects.weight, std=1e-3)
         nn.init.zeros_(self.objects.bias)
+        if gate is not None:
+            self.presence = nn.Conv2d(features[0], out_channels * unshuffle**2, 3, padding=1)
+            # Objects are rare; starting near their share spares the first steps.
+            nn.init.normal_(self.presence.weight, std=1e-3)
+            nn.init.constant_(self.presence.bias, -4.0)
+
+    def entry_channels(self) -> int:
+        """Channels that `enter` feeds to the first convolution."""
+        return self.in_channels * self.fold.downscale_factor**2
+
+    def enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Input of the first convolution, and what the background's level is made from."""
+        return self.fold(x), F.avg_pool2d(x.mean(dim=1, keepdim=True), self.fold.downscale_factor)
+
+    def level(self, seen: Tensor, y: Tensor) -> Tensor:
+        """Background level (B, out, 1, 1) from what `enter` has seen and the decoder's features y."""
+        # In float32 even under autocast: bfloat16 cannot tell neighbouring gray levels apart.
+        attention, correction = self.background(y).float().chunk(2, dim=1)
+        weights = torch.softmax(attention.flatten(2), dim=2)
+        return (weights * (seen.float() + 0.2 * correction).flatten(2)).sum(dim=2)[:, :, None, None]
 
     def restore(self, x: Tensor) -> Tensor:
-        level, objects = self.parts(x)
+        level, objects, presence = self.parts(x)
+        if presence is not None:
+            objects = objects * hysteresis(torch.sigmoid(presence), *self.gate)
         return level + objects
 
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Background level (B, out, 1, 1) and what stands out of it (B, out, H, W), for an input of fitting size."""
-        y = self.entry(self.fold(x))
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Background level (B, out, 1, 1), what stands out of it and the logit of presence, each (B, out, H, W).
+
+        The input must be of fitting size; without `gate` the presence is None.
+        """
+        x, seen = self.enter(x)
+        y = self.entry(x)
         skips = []
         for down, shrink in zip(self.down, self.shrink, strict=False):
             y = down(y)
@@ -355,11 +394,90 @@ class LevelUNet(Restorer):
         y = y + self.context(whole)[:, :, None, None]
         for grow, up in zip(self.grow, self.up, strict=True):
             y = up(grow(y) + skips.pop())
-        attention, correction = self.background(y).flatten(2).chunk(2, dim=1)
-        seen = F.avg_pool2d(x.mean(dim=1, keepdim=True), self.fold.downscale_factor).flatten(2)
-        # In float32 even under autocast: bfloat16 cannot tell neighbouring gray levels apart.
-        level = (torch.softmax(attention.float(), dim=2) * (seen.float() + 0.2 * correction.float())).sum(dim=2)
-        return level[:, :, None, None], self.unfold(self.objects(y)).float()
+        objects = self.unfold(self.objects(y)).float()
+        presence = None if self.gate is None else self.unfold(self.presence(y)).float()
+        return self.level(seen, y), objects, presence
+
+
+class MultiViewUNet(LevelUNet):
+    """A `LevelUNet` on registered views instead of their means: it decides itself which views to believe.
+
+    The mean of many views throws away that a place was seen clearly in one of them. Here one small encoder looks at
+    every candidate (each view on each plane) by itself, and the mean and maximum of its features over the views,
+    in which their order and number play no role (Zaheer et al., "Deep Sets": arXiv 1703.06114), go to the U-Net.
+
+    Input: (B, P·V + 1, H, W), channel p·V + v view v registered on plane p, for `planes` P and any number of views V;
+    the last channel is a first guess of the background level. The encoder sees each candidate as it is and, magnified
+    `zoom` times, relative to that guess, which sets apart what is barely brighter than the background.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 1,
+        planes: int = 3,
+        view_features: int = 16,
+        features: Sequence[int] = (32, 64, 96, 128),
+        blocks: Sequence[int] = (1, 1, 1, 2),
+        gate: Sequence[float] | None = None,
+        zoom: float = 8.0,
+    ):
+        if planes < 1 or view_features < 1 or in_channels < planes + 1:
+            raise UnveilError(
+                f"MultiViewUNet needs planes × views + 1 channels and positive view_features, not {in_channels} "
+                f"channels for {planes} planes and {view_features} view_features"
+            )
+        self.planes, self.view_features, self.zoom = planes, view_features, zoom
+        super().__init__(in_channels, out_channels, features, blocks, unshuffle=2, gate=gate)
+        self.look = nn.Sequential(
+            nn.Conv2d(2, view_features, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.1, inplace=True),
+            nn.Conv2d(view_features, view_features, 3, padding=1),
+            nn.LeakyReLU(0.1, inplace=True),
+        )
+        self.trust = nn.Conv2d(features[0], out_channels, 1)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.constant_(self.trust.bias, -5.0)
+
+    def fits(self, channels: int) -> bool:
+        return channels > self.planes and (channels - 1) % self.planes == 0
+
+    def entry_channels(self) -> int:
+        return 2 * self.planes * self.view_features
+
+    def enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        batch, channels, height, width = x.shape
+        said, guess = x[:, :-1].contiguous(), x[:, -1:]
+        relative = (self.zoom * (said - guess)).clamp(-1, 1)
+        candidates = torch.stack([relative, said], dim=2).flatten(0, 1)
+        features = self.look(candidates.contiguous(memory_format=torch.channels_last))
+        # Pooled in the order in which channels-last tensors lie in memory, or copies take longer than the convolutions.
+        views = (channels - 1) // self.planes
+        features = features.permute(0, 2, 3, 1).reshape(batch, self.planes, views, -1)
+        pooled = torch.stack([features.mean(dim=2), features.max(dim=2).values], dim=2)
+        pooled = pooled.view(batch, 2 * self.planes, height // 2, width // 2, self.view_features)
+        pooled = pooled.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        mean = said[:, :views].mean(dim=1, keepdim=True)
+        return pooled, torch.cat([F.avg_pool2d(mean, 2), F.avg_pool2d(guess, 2)], dim=1)
+
+    def level(self, seen: Tensor, y: Tensor) -> Tensor:
+        """The guess, corrected by what the pixels that the network trusts more look like."""
+        attention, correction = self.background(y).float().chunk(2, dim=1)
+        mean, guess = seen.float().split(1, dim=1)
+        change = torch.sigmoid(self.trust(y).float()) * (mean - guess) + 0.2 * correction
+        weights = torch.softmax(attention.flatten(2), dim=2)
+        return guess[..., :1, :1] + (weights * change.flatten(2)).sum(dim=2)[:, :, None, None]
+
+
+def hysteresis(probability: Tensor, low: float, high: float, reach: int = 64) -> Tensor:
+    """Mask (B, C, H, W) of the pixels above `low` that are connected, within `reach` pixels, to one above `high`."""
+    allowed = (probability > low).to(probability.dtype)
+    grown = (probability > high).to(probability.dtype)
+    if not grown.any():
+        return grown
+    for _ in range(reach):
+        grown = F.max_pool2d(grown, 3, stride=1, padding=1) * allowed
+    return grown
 
 
 def _residual_blocks(width: int, count: int) -> nn.Sequential:
@@ -426,6 +544,7 @@ NETWORKS: dict[str, type[Restorer]] = {
     "unet": UNet,
     "nafnet": NAFNet,
     "level": LevelUNet,
+    "multiview": MultiViewUNet,
     "autoencoder": DenoisingAutoencoder,
 }
 BASELINES: dict[str, type[Restorer]] = {

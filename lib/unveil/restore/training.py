@@ -29,6 +29,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer, WeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
@@ -50,6 +51,8 @@ class Options:
     the weights so that whoever uses them knows what to feed. The loss is the mean squared error up to the share
     ``l1_from`` of the epochs and from there on the mean absolute error plus ``squared_weight`` times the squared one;
     pixels that differ from their target's median by more than ``object_contrast`` count ``1 + object_weight`` times.
+    Of a network with a gate (:class:`networks.LevelUNet`) the probability of an object is trained by
+    ``presence_weight`` times the cross-entropy with that mask; what stands out is trained as if the gate were open.
     The learning rate rises over the first ``warmup`` steps and falls along a cosine to ``final_rate`` times its start.
     ``average`` is the decay of the exponential moving average of the weights (0: none), which validation and the
     shipped weights use.
@@ -69,6 +72,7 @@ class Options:
     squared_weight: float = 0.0
     object_weight: float = 0.0
     object_contrast: float = 0.05
+    presence_weight: float = 0.0
     gradient_clip: float = 1.0
     average: float = 0.998
     patience: int = 0
@@ -136,9 +140,12 @@ def pixel_loss(prediction: Tensor, target: Tensor, options: Options, absolute: b
         error = difference.abs() + options.squared_weight * error
     if not options.object_weight:
         return error.mean()
+    return ((1 + options.object_weight * _objects(target, options)) * error).mean()
+
+
+def _objects(target: Tensor, options: Options) -> Tensor:
     background = target.flatten(1).median(1).values.view(-1, 1, 1, 1)
-    weight = 1 + options.object_weight * ((target - background).abs() > options.object_contrast)
-    return (weight * error).mean()
+    return ((target - background).abs() > options.object_contrast).to(target.dtype)
 
 
 class Restoration(lightning.LightningModule):
@@ -149,6 +156,8 @@ class Restoration(lightning.LightningModule):
         self.options = options
         # Channels last is a third faster on CPUs and on tensor cores; the numbers do not change.
         self.network = options.build().to(memory_format=torch.channels_last)
+        if options.presence_weight and getattr(self.network, "gate", None) is None:
+            raise UnveilError("presence_weight needs a network with a gate: give one in network_options")
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.network(inputs.contiguous(memory_format=torch.channels_last))
@@ -156,7 +165,12 @@ class Restoration(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         inputs, target = batch
         absolute = self.current_epoch >= self.options.l1_from * self.options.epochs
-        loss = pixel_loss(self(inputs).float(), target, self.options, absolute)
+        if self.options.presence_weight:
+            level, objects, presence = self.network.parts(inputs.contiguous(memory_format=torch.channels_last))
+            known = F.binary_cross_entropy_with_logits(presence, _objects(target, self.options))
+            loss = pixel_loss(level + objects, target, self.options, absolute) + self.options.presence_weight * known
+        else:
+            loss = pixel_loss(self(inputs).float(), target, self.options, absolute)
         if not torch.isfinite(loss):
             raise UnveilError(
                 f"epoch {self.current_epoch}: the loss is {loss.item()}; lower the learning rate "
