@@ -106,6 +106,7 @@ def configurations() -> list[Configuration]:
         Configuration("network", "RED-Net22", rednet, crop=128),
         changed("network", "U-Net", network="unet", network_options={"features": [32, 64, 128, 192], "unshuffle": 2}),
         changed("network", "NAFNet", network="nafnet", network_options={"width": 32, "unshuffle": 2}),
+        Configuration("views", "multi-view network", recipes.MULTI_VIEW),
         level("features", "half", features=[12, 24, 48, 80]),
         level("features", "double", features=[48, 96, 192, 320]),
         level("depth", "1 block per scale", blocks=[1, 1, 1, 1]),
@@ -125,7 +126,6 @@ def configurations() -> list[Configuration]:
         changed("learning rate", "0.003", learning_rate=3e-3),
         Configuration("data", "100 runs", runs=100),
         Configuration("data", "400 runs", runs=400),
-        Configuration("views", "multi-view network", recipes.MULTI_VIEW),
         base[2],
     ]
 
