@@ -14,6 +14,7 @@ from unveil.restore.evaluation import (
     PSNR_CAP,
     ObjectRule,
     compare,
+    contrast_to_noise,
     evaluate,
     found,
     mse,
@@ -104,6 +105,31 @@ def test_region_psnr_counts_the_region_only():
     prediction[25:] = 1
     assert region_psnr(prediction, target, mask, margin=1) == pytest.approx(20 + 10 * np.log10(2))
     assert np.isnan(region_psnr(prediction, target, np.zeros_like(mask)))
+
+
+def test_contrast_to_noise_by_hand():
+    image = np.full((40, 40), 0.2)
+    image[::2] = 0.4
+    mask = np.zeros((40, 40), bool)
+    mask[16:24, 16:24] = True
+    image[mask] = 0.8
+    # Around it as many rows of 0.2 as of 0.4: mean 0.3, standard deviation 0.1. What lies beyond or in the gap is mute.
+    image[:4] = image[-4:] = 1
+    image[12:16, 16:24] = 0.8
+    assert contrast_to_noise(image, mask, margin=4, gap=4) == pytest.approx(5, rel=1e-12)
+    assert contrast_to_noise(0.5 * image + 0.1, mask, margin=4, gap=4) == pytest.approx(5, rel=1e-12)
+    assert contrast_to_noise(1 - image, mask, margin=4, gap=4) == pytest.approx(-5, rel=1e-12)
+
+
+def test_contrast_to_noise_of_a_plain_background_is_in_gray_levels():
+    image = np.full((40, 40), 50, np.uint8)
+    mask = np.zeros((40, 40), bool)
+    mask[10:20, 10:20] = True
+    image[mask] = 57
+    assert contrast_to_noise(image, mask) == pytest.approx(7)
+    assert np.isnan(contrast_to_noise(image, np.zeros((40, 40), bool)))
+    with pytest.raises(UnveilError, match="8 to 40 pixels around"):
+        contrast_to_noise(image, np.ones((40, 40), bool))
 
 
 def test_the_truth_is_found_with_full_iou():

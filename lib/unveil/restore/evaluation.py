@@ -111,6 +111,29 @@ def region_psnr(prediction: Array, target: Array, mask: np.ndarray, margin: int 
     return _decibel(float(np.mean((prediction[near] - target[near]) ** 2)))
 
 
+def contrast_to_noise(image: Array, mask: np.ndarray, margin: int = 32, gap: int = 8) -> float:
+    """How much the region of the (H, W) bool `mask` stands out of its surroundings; needs no truth.
+
+    CNR = (mean inside − mean around) / standard deviation around, where *around* is the ring of pixels farther than
+    `gap` pixels from the mask, which may be blurred rim, and at most `gap` + `margin`. The eye needs about 5 (Rose
+    1948, doi 10.1364/JOSA.38.000196). Negative where the region is darker; NaN where the mask is empty.
+
+    The deviation counts as one gray level (1/255) at least: a network can answer with a perfectly plain background,
+    which is better than any noise but no infinite gain. For the same reason a large ratio says only that nothing
+    disturbs *near* the object; count the false ones elsewhere with `segment`. Raises UnveilError where nothing lies
+    around.
+    """
+    image = _image(image)
+    mask = _mask(mask, image)
+    if not mask.any():
+        return float("nan")
+    around = _dilated(mask, gap + margin) & ~_dilated(mask, gap)
+    if not around.any():
+        raise UnveilError(f"no pixels lie {gap} to {gap + margin} pixels around the region: take a larger image")
+    noise = max(float(image[around].std()), 1 / 255)
+    return float(image[mask].mean() - image[around].mean()) / noise
+
+
 def segment(image: Array, rule: ObjectRule | None = None) -> np.ndarray:
     """Objects of an (H, W) image by `rule`: int32 labels (H, W), 0 for the background, 1 … n for the objects."""
     rule = rule or ObjectRule()
