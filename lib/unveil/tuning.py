@@ -130,6 +130,19 @@ def configurations() -> list[Configuration]:
     ]
 
 
+def kept(configuration: Configuration, preset: recipes.Preset) -> bool:
+    """Whether a preset does what sets the configuration apart from the base (the base itself: always)."""
+
+    def choices(options: Options, crop: int, runs: int) -> dict[str, Any]:
+        values = dataclasses.asdict(options) | {"crop": crop, "runs": runs}
+        return values | values.pop("network_options")
+
+    base = choices(BASE, Configuration.crop, Configuration.runs)
+    mine = choices(configuration.options, configuration.crop, configuration.runs)
+    theirs = choices(preset.options, preset.crop, preset.runs)
+    return all(theirs.get(name) == value for name, value in mine.items() if value != base.get(name) and name != "seed")
+
+
 def study(
     folder: str | os.PathLike[str],
     out: str | os.PathLike[str],
