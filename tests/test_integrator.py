@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from unveil.aos import integrator
+from unveil.aos import integrator, simulator
 from unveil.aos.camera import ALTITUDE, CENTER_VIEW, Cameras, course_rig
-from unveil.aos.integrator import HEIGHTS, integrate, register, statistics
+from unveil.aos.integrator import HEIGHTS, candidates, integrate, register, statistics, steady_level
 from unveil.errors import UnveilError
 
 RIG = course_rig()
@@ -336,6 +336,123 @@ def test_a_target_looking_at_the_horizon_sees_ground_below_it_only():
         np.testing.assert_allclose(image[coverage > 0], 7, atol=1e-5)
 
 
+def as_candidates(views, cameras, heights, target=None):
+    """Registered views in whole gray levels, filled with the mean of those that see the pixel, before rounding."""
+    registered, inside = register(views, cameras, heights, target)
+    mean = np.ma.array(registered, mask=~inside).mean(1, keepdims=True).filled(0)
+    return np.where(inside, registered, mean).reshape(-1, *views.shape[1:])
+
+
+def candidate_cases():
+    rng = np.random.default_rng(14)
+    noise = rng.integers(0, 256, (11, 30, 44), dtype=np.uint8)
+    yield pytest.param(noise, RIG, HEIGHTS, None, id="course rig")
+    yield pytest.param(noise, RIG, 0.2, 9, id="another target")
+    yield pytest.param(noise[4:7], RIG[4:7], [0.2, 1.8], RIG.target(0), id="a target that is no view")
+    yield pytest.param(noise.astype(np.float32), RIG, [-10, 0, 20, 34.9], 5, id="float views, wide shifts")
+    yield pytest.param(rng.uniform(0, 255, (2, 24, 24)), RIG[[3, 8]], [0.0], 0, id="two float64 views")
+    yield pytest.param(noise[:5], wild_rig(rng), [0, 1.5], None, id="tilted rig")
+    yield pytest.param(noise[:3].astype(np.float64), wild_rig(rng, 3), 0.4, wild_rig(rng, 1), id="tilted, any target")
+
+
+@pytest.mark.parametrize(("views", "cameras", "heights", "target"), [*candidate_cases()])
+def test_candidates_are_registered_views_filled_with_their_mean(views, cameras, heights, target):
+    found = candidates(views, cameras, heights, target)
+    planes = np.size(heights)
+    assert found.dtype == np.uint8
+    assert found.shape == (planes * len(views) + 1, *views.shape[1:])
+    # Rounded to the nearest level, whichever way ties go.
+    assert np.abs(found[:-1] - as_candidates(views, cameras, heights, target)).max() <= 0.501
+    assert len(np.unique(found[-1])) == 1
+    for threads in (1, 3):
+        np.testing.assert_array_equal(candidates(views, cameras, heights, target, threads=threads), found)
+
+
+@pytest.mark.parametrize("bypass", ["no numba", "general way"])
+def test_both_ways_to_candidates_agree(monkeypatch, bypass):
+    views = simulator.simulate_run(3, 1, density=50, pose="laying").views[:, ::4, ::4]
+    quick = candidates(views, RIG, (0.2, 1.8))
+    with monkeypatch.context() as patch:
+        if bypass == "no numba":
+            patch.setattr(integrator, "numba", None)
+        else:
+            patch.setattr(integrator._Scene, "is_shift", False)
+        full = candidates(views, RIG, (0.2, 1.8))
+    difference = np.abs(quick.astype(int) - full)
+    assert difference.max() <= 1
+    assert (difference == 0).mean() > 0.99
+
+
+@pytest.mark.parametrize(("density", "pose"), [(0, "laying"), (0, "none"), (100, "sitting"), (100, "none")])
+def test_the_steady_level_is_that_of_the_ground(density, pose):
+    for index in range(2):
+        run = simulator.simulate_run(7, index, density=density, pose=pose)
+        level = int(candidates(run.views, RIG, (0.2, 1.8), CENTER_VIEW)[-1, 0, 0])
+        assert abs(level - np.median(run.truth)) <= 1
+
+
+def test_the_steady_level_listens_to_the_steadiest_pixels_that_all_views_see():
+    rng = np.random.default_rng(15)
+    mean, spread = rng.uniform(0, 255, (100, 100)), rng.uniform(5, 50, (100, 100))
+    mean[40:42, 10:15], spread[40:42, 10:15] = 77, 0.5
+    mean[:5], spread[:5] = 200, np.inf
+    assert steady_level(mean, spread, share=0.001) == 77
+    assert steady_level(np.array([[3.0, 9.0]]), np.array([[2.0, 1.0]])) == 9
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("offset", [-26, 26])
+def test_the_steady_level_where_no_pixel_is_seen_by_all_views(axis, offset):
+    """Three views far apart: some pixels are seen by two of them, some by none, which must not count as black."""
+    extrinsics = np.zeros((3, 3, 4))
+    extrinsics[:, :, :3] = np.eye(3)
+    extrinsics[:, axis, 3] = offset + np.array([-20, 0, 20])
+    extrinsics[:, 2, 3] = ALTITUDE
+    cameras, target = Cameras(extrinsics, 50), RIG.target(CENTER_VIEW)
+    views = np.full((3, 64, 64), 100, np.uint8)
+    coverage = integrate(views, cameras, 0.2, target).coverage
+    assert set(np.unique(coverage)) == {0, 1, 2}
+    found = candidates(views, cameras, [0.2], target)
+    assert (found[-1] == 100).all()
+    assert (found[:-1, coverage[0] > 0] == 100).all()
+    assert (found[:-1, coverage[0] == 0] == 0).all()
+
+
+@pytest.mark.parametrize("nadir", [True, False])
+def test_one_view_is_its_own_candidate_at_its_own_level(nadir):
+    """A view alone is steady everywhere, so that its level is its median, not that of a few pixels."""
+    rng = np.random.default_rng(16)
+    views = rng.integers(120, 256, (1, 40, 52), dtype=np.uint8)
+    views[0, 8:32] = 90
+    cameras = RIG[5] if nadir else wild_rig(rng, 1)
+    found = candidates(views, cameras, [0.5])
+    assert found.shape == (2, 40, 52)
+    np.testing.assert_array_equal(found[0], views[0])
+    assert (found[-1] == 90).all()
+
+
+@pytest.mark.parametrize("way", ["shift", "general"])
+@pytest.mark.parametrize(("level", "expected"), [(0, 0), (255, 255), (254.6, 255), (255.7, 255), (300, 255), (-3, 0)])
+def test_candidates_never_wrap_around(monkeypatch, way, level, expected):
+    if way == "general":
+        monkeypatch.setattr(integrator._Scene, "is_shift", False)
+    kind = np.uint8 if level in (0, 255) else np.float32
+    found = candidates(np.full((11, 16, 64), level, kind), RIG, (0.2, 1.8))
+    assert (found == expected).all()
+
+
+def test_bright_noise_does_not_wrap_around():
+    views = np.random.default_rng(17).integers(250, 256, (11, 64, 128), dtype=np.uint8)
+    assert candidates(views, RIG, HEIGHTS).min() >= 250
+
+
+@pytest.mark.parametrize("cameras", [RIG, wild_rig(np.random.default_rng(18), 11)], ids=["nadir", "tilted"])
+def test_candidates_want_plain_planes(cameras):
+    for heights in (np.zeros((8, 8)), np.zeros((2, 8, 8))):
+        with pytest.raises(UnveilError, match="height"):
+            candidates(np.zeros((11, 8, 8), np.uint8), cameras, heights)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -356,8 +473,10 @@ def test_a_target_looking_at_the_horizon_sees_ground_below_it_only():
         ({"size": (0, 8)}, "size of an integral"),
     ],
 )
-@pytest.mark.parametrize("run", [integrate, register])
+@pytest.mark.parametrize("run", [integrate, register, candidates])
 def test_bad_input_is_named(run, change, message):
+    if run is candidates and "size" in change:
+        pytest.skip("candidates are as large as the views")
     arguments = {"views": np.zeros((11, 8, 8), np.uint8), "cameras": RIG, "heights": 0.0} | change
     with pytest.raises(UnveilError, match=message):
         run(**arguments)

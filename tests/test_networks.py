@@ -5,8 +5,20 @@ import math
 import pytest
 import torch
 
+from unveil import project
 from unveil.errors import UnveilError
-from unveil.restore.networks import BASELINES, NETWORKS, REDNet, UNet, build, parameter_count, receptive_field, summary
+from unveil.restore import training
+from unveil.restore.networks import (
+    BASELINES,
+    NETWORKS,
+    REDNet,
+    UNet,
+    build,
+    hysteresis,
+    parameter_count,
+    receptive_field,
+    summary,
+)
 
 LEARNED_WITH_SHORTCUT = ["rednet", "unet", "nafnet"]
 SMALL = {
@@ -15,6 +27,7 @@ SMALL = {
     "nafnet": {"width": 4, "encoder": (1,), "middle": 1, "decoder": (1,)},
     "autoencoder": {"features": (8, 16)},
     "level": {"features": (8, 16), "blocks": (1, 1)},
+    "multiview": {"planes": 1, "view_features": 4, "features": (8, 16), "blocks": (1, 1)},
 }
 
 
@@ -120,6 +133,8 @@ def test_receptive_fields():
     assert receptive_field(REDNet(1, layers=2, features=2)) == (13, 13)
     assert receptive_field(build("channel", 2)) == (1, 1)
     assert receptive_field(build("nafnet", 2, **SMALL["nafnet"]), limit=64) == (math.inf, math.inf)
+    for name in ("level", "multiview"):
+        assert receptive_field(build(name, 3, **SMALL[name]), limit=64) == (math.inf, math.inf)
     assert receptive_field(torch.nn.Conv2d(1, 1, (3, 7), padding=(1, 3)), in_channels=1) == (3, 7)
 
 
@@ -166,3 +181,178 @@ def test_errors_say_what_to_do():
         build("rednet", 6, layers=1)
     with pytest.raises(UnveilError, match=r"\(B, 6, H, W\) but got \(1, 5, 8, 8\)"):
         build("mean", 6)(torch.rand(1, 5, 8, 8))
+
+
+GATE = (0.3, 0.6)
+
+
+def multiview(views=3, planes=2, **options):
+    """A small multi-view network in which nothing is at its neutral start."""
+    torch.manual_seed(0)
+    model = build("multiview", planes * views + 1, **SMALL["multiview"] | {"planes": planes} | options).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def seen(views, planes=2, size=(16, 16), level=0.4):
+    """Random candidates and a constant guess in the last channel."""
+    x = torch.rand(1, planes * views + 1, *size)
+    x[:, -1] = level
+    return x
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
+def test_the_order_of_the_views_does_not_matter(gate):
+    model, x = multiview(views=5, gate=gate), seen(5)
+    planes = x[:, :-1].unflatten(1, (2, 5))
+    shuffled = torch.cat([planes[:, :, torch.tensor([3, 0, 4, 1, 2])].flatten(1, 2), x[:, -1:]], dim=1)
+    with torch.no_grad():
+        answer = model(x)
+        torch.testing.assert_close(model(shuffled), answer, atol=1e-5, rtol=0)
+        swapped = torch.cat([planes.flip(1).flatten(1, 2), x[:, -1:]], dim=1)
+        assert (model(swapped) - answer).abs().max() > 1e-3, "the order of the planes does"
+
+
+@pytest.mark.parametrize("views", [1, 2, 7, 15])
+def test_any_number_of_views(views):
+    model, x = multiview(views=11), seen(views, size=(17, 23))
+    with torch.no_grad():
+        assert model(x).shape == (1, 1, 17, 23)
+        planes = x[:, :-1].unflatten(1, (2, views))
+        twice = torch.cat([planes.repeat(1, 1, 2, 1, 1).flatten(1, 2), x[:, -1:]], dim=1)
+        torch.testing.assert_close(model(twice), model(x), atol=1e-5, rtol=0)
+
+
+def test_every_image_of_a_batch_is_answered_by_itself():
+    model = multiview(gate=GATE)
+    with torch.no_grad():
+        x = torch.cat([seen(3), seen(3, level=0.7)])
+        torch.testing.assert_close(model(x), torch.cat([model(x[:1]), model(x[1:])]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 8])
+def test_the_number_of_planes_is_fixed(channels):
+    with pytest.raises(UnveilError, match="MultiViewUNet was built for") as error:
+        multiview(planes=2)(torch.rand(1, channels, 16, 16))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("channels", "options"), [(3, {"planes": 3}), (7, {"planes": 0}), (7, {"planes": 4}), (7, {"view_features": 0})]
+)
+def test_channels_that_do_not_fit_the_planes_are_refused(channels, options):
+    with pytest.raises(UnveilError, match=r"planes × views \+ 1 channels"):
+        build("multiview", channels, **options)
+
+
+@pytest.mark.parametrize("name", ["level", "multiview"])
+def test_every_parameter_of_a_gated_network_learns(name):
+    torch.manual_seed(0)
+    model = build(name, 3, gate=GATE, **SMALL[name])
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = torch.rand(2, 3, 16, 16), torch.rand(2, 1, 16, 16)
+    for _ in range(2):
+        optimiser.zero_grad()
+        level, objects, presence = model.parts(x)
+        known = torch.nn.functional.binary_cross_entropy_with_logits(presence, (y > 0.5).float())
+        (torch.nn.functional.mse_loss(level + objects, y) + known).backward()
+        optimiser.step()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_an_untrained_gated_network_answers_with_the_guess():
+    """Nobody is believed to be present, so the answer is flat, at the last channel but for a trace of the mean."""
+    torch.manual_seed(0)
+    model, x = build("multiview", 23, planes=2, gate=GATE).eval(), seen(11, size=(48, 32), level=0.7)
+    with torch.no_grad():
+        answer = model(x)
+        level, objects, presence = model.parts(x)
+    assert (torch.sigmoid(presence) < GATE[0]).all()
+    assert 0 < objects.abs().max() < 0.1
+    assert len(answer.unique()) == 1
+    assert answer[0, 0, 0, 0].item() == pytest.approx(0.7, abs=0.005)
+    assert level.item() == pytest.approx(0.7, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["level", "multiview"])
+def test_the_gate_keeps_what_is_surely_there(name):
+    torch.manual_seed(0)
+    model, x = build(name, 3, gate=GATE, **SMALL[name]).eval(), torch.rand(1, 3, 16, 16)
+    torch.nn.init.normal_(model.objects.weight)
+    torch.nn.init.normal_(model.presence.weight)
+    torch.nn.init.zeros_(model.presence.bias)
+    with torch.no_grad():
+        level, objects, presence = model.parts(x)
+        kept = hysteresis(torch.sigmoid(presence), *GATE).bool()
+        answer = model(x)
+    assert 0 < kept.sum() < kept.numel()
+    torch.testing.assert_close(answer[kept], (level + objects)[kept])
+    # All else is background, at the level that fits it best.
+    torch.testing.assert_close(answer[~kept], (level + objects)[~kept].mean().expand(int((~kept).sum())))
+
+
+def test_the_gate_corrects_the_level_of_each_image_by_its_own_background():
+    model = multiview(gate=GATE)
+    level, presence = torch.tensor([0.5, 0.2]).view(2, 1, 1, 1), torch.full((2, 1, 8, 8), -9.0)
+    objects = torch.tensor([0.1, -0.05]).view(2, 1, 1, 1).repeat(1, 1, 8, 8)
+    presence[0, 0, 2:4, 2:4], objects[0, 0, 2:4, 2:4] = 9.0, 0.4
+    answer = model.gated(level, objects, presence)
+    expected = torch.tensor([0.6, 0.15]).view(2, 1, 1, 1).repeat(1, 1, 8, 8)
+    expected[0, 0, 2:4, 2:4] = 0.9
+    torch.testing.assert_close(answer, expected)
+    present = model.gated(level, objects, torch.full((2, 1, 8, 8), 9.0))
+    torch.testing.assert_close(present, level + objects)
+
+
+def test_hysteresis_keeps_the_weak_beside_the_strong():
+    probability = torch.full((2, 1, 12, 12), 0.1)
+    probability[0, 0, 2, 1:6] = 0.5
+    probability[0, 0, 3, 6] = 0.9
+    probability[0, 0, 8:10, 8:10] = 0.5
+    probability[1, 0, 5, 5:8] = 0.5
+    mask = hysteresis(probability, 0.3, 0.6)
+    expected = torch.zeros(2, 1, 12, 12)
+    expected[0, 0, 2, 1:6] = expected[0, 0, 3, 6] = 1
+    assert torch.equal(mask, expected)
+    assert torch.equal(hysteresis(probability, 0.3, 0.3), (probability > 0.3).float())
+    assert hysteresis(probability, 0.3, 0.95).sum() == 0
+
+
+def test_hysteresis_reaches_no_further_than_said():
+    probability = torch.full((1, 1, 3, 100), 0.1)
+    probability[..., 1, :] = 0.5
+    probability[..., 1, 0] = 0.9
+    assert hysteresis(probability, 0.3, 0.6)[0, 0, 1].nonzero().max() == 64
+    assert hysteresis(probability, 0.3, 0.6, reach=5)[0, 0].nonzero().tolist() == [[1, c] for c in range(6)]
+    assert hysteresis(probability, 0.3, 0.6, reach=0).sum() == 1
+
+
+@pytest.mark.parametrize("name", ["level", "multiview"])
+@pytest.mark.parametrize("gate", [(0.6, 0.3), (0.5,), (0.1, 0.2, 0.3), (-0.1, 0.5), (0.5, 1.1), (math.nan, 0.5)])
+def test_a_gate_is_two_ordered_probabilities(name, gate):
+    with pytest.raises(UnveilError, match="a gate is two probabilities"):
+        build(name, 3, gate=gate, **SMALL[name])
+
+
+@pytest.mark.parametrize("name", ["level", "multiview"])
+def test_without_a_gate_there_is_no_presence(name):
+    """Weights from before the gate still fit."""
+    torch.manual_seed(0)
+    plain, gated = build(name, 3, **SMALL[name]), build(name, 3, gate=GATE, **SMALL[name])
+    assert set(gated.state_dict()) - set(plain.state_dict()) == {"presence.weight", "presence.bias"}
+    level, objects, presence = plain.parts(x := torch.rand(1, 3, 16, 16))
+    assert presence is None
+    assert torch.equal(plain(x), level + objects)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((project.ROOT / "data" / "weights").glob("*.safetensors")), ids=lambda p: p.stem
+)
+def test_shipped_weights_load(path):
+    model, options = training.load_weights(path)
+    with torch.no_grad():
+        answer = model(torch.full((1, options.in_channels, 33, 50), 0.5))
+    assert answer.shape == (1, 1, 33, 50)
+    assert (answer - 0.5).abs().max() < 0.25

@@ -167,6 +167,85 @@ def test_options_survive_json_and_refuse_unknown_names(tmp_path):
         Options.load(tmp_path / "options.json")
 
 
+MULTIVIEW = dataclasses.replace(
+    SMALL,
+    network="multiview",
+    network_options={"planes": 2, "view_features": 4, "features": [8, 16], "blocks": [1, 1], "gate": [0.3, 0.6]},
+    channels=(0.2, 1.8),
+    in_channels=7,
+    learning_rate=1e-2,
+    average=0.0,
+    presence_weight=0.5,
+    epochs=2,
+)
+
+
+class Candidates(Squares):
+    """Three noisy views on two planes, and the level behind the square."""
+
+    def __getitem__(self, index):
+        channels, target = super().__getitem__(index)
+        level = np.full_like(target, np.median(target))
+        return np.concatenate([channels, channels[::-1], level[None]]), target
+
+
+@pytest.fixture
+def candidates():
+    store = Candidates(8)
+    train_set = datasets.PairDataset(store, range(6), crop=16, crops_per_item=16, flips=True)
+    return train_set, datasets.PairDataset(store, [6, 7])
+
+
+def test_a_gated_network_learns_presence(candidates, tmp_path):
+    fit = training.train(MULTIVIEW, *candidates, tmp_path)
+    first, last = fit.history["train_loss"]
+    assert last < 0.85 * first
+    x, y = candidates[1][0]
+    with torch.no_grad():
+        presence = torch.sigmoid(fit.model.parts(x[None])[2][0])
+    square = y > 0.8
+    assert presence[square].mean() > 0.6 > 0.2 > presence[~square].mean()
+
+
+def test_multiview_weights_come_back_whole(candidates, tmp_path):
+    fit = training.train(dataclasses.replace(MULTIVIEW, epochs=1), *candidates, tmp_path / "a")
+    path = tmp_path / "b" / "copy.safetensors"
+    training.save_weights(path, fit.model, fit.options)
+    again, options = training.load_weights(path)
+    assert options == fit.options == Options.load(path.with_suffix(".json"))
+    assert (again.planes, again.gate, again.in_channels) == (2, (0.3, 0.6), 7)
+    x, _ = candidates[1][0]
+    with torch.no_grad():
+        assert torch.equal(again(x[None]), fit.model(x[None]))
+        assert again(torch.rand(1, 23, 20, 20)).shape == (1, 1, 20, 20)
+
+
+def test_the_loss_of_presence_is_the_cross_entropy_with_what_stands_out():
+    probability, share = 0.2, 64 / 1024
+    module = training.Restoration(dataclasses.replace(MULTIVIEW, presence_weight=2.0))
+    torch.nn.init.zeros_(module.network.presence.weight)
+    torch.nn.init.constant_(module.network.presence.bias, np.log(probability / (1 - probability)))
+    x, y = datasets.PairDataset(Candidates(1))[0]
+    level, objects, _ = module.network.parts(x[None])
+    with pytest.warns(UserWarning, match="trainer"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Restoration, "current_epoch", 0)
+        loss = module.training_step((x[None], y[None]), 0)
+    entropy = -share * np.log(probability) - (1 - share) * np.log(1 - probability)
+    squared = (level + objects - y).square().mean()
+    assert (loss - squared).item() == pytest.approx(2 * entropy, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("network", "options"), [("unet", {"features": [4, 8]}), ("level", {"features": [4, 8], "blocks": [1, 1]})]
+)
+def test_presence_wants_a_gate(data, tmp_path, network, options):
+    options = dataclasses.replace(SMALL, network=network, network_options=options, presence_weight=0.5)
+    with pytest.raises(UnveilError, match="needs a network with a gate") as error:
+        training.train(options, *data, tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_two_processes_train_together(tmp_path):
     script = tmp_path / "two.py"
