@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unveil import project, recipes
 from unveil.aos import flights
 from unveil.aos.camera import course_rig
 from unveil.aos.integrator import integrate
 from unveil.errors import UnveilError
+from unveil.restore import evaluation
 
 RIG = course_rig()[:4]
 
@@ -118,6 +120,29 @@ def test_bad_pictures_are_named(folder):
         flights.read(folder)
 
 
+def test_tones_are_matched_by_one_straight_line():
+    views = np.random.default_rng(0).integers(20, 120, (3, 40, 40), dtype=np.uint8)
+    brought = flights.toned(views, flights.tones(views), np.array([110.0, 190.0]))
+    assert brought.dtype == np.float32
+    np.testing.assert_allclose(flights.tones(brought), (110, 190), atol=1e-3)
+    steps = np.diff(brought.ravel()[np.argsort(views.ravel())])
+    assert steps.min() >= 0
+    np.testing.assert_allclose(brought, np.polyval(np.polyfit(views.ravel(), brought.ravel(), 1), views), atol=1e-3)
+    with pytest.raises(UnveilError, match="no range"):
+        flights.toned(views, np.array([5.0, 5.0]), np.array([1.0, 2.0]))
+
+
+def test_an_enlarged_view_keeps_its_geometry():
+    """Its integral is that of the view itself, seen with as many pixels."""
+    y, x = np.mgrid[:24, :24] + 0.5
+    views = np.stack([100 + 4 * np.sin(x / 3 + i) * np.cos(y / 4) for i in range(len(RIG))])
+    large = flights.enlarged(views, 2)
+    assert large.shape == (len(RIG), 48, 48) and large.dtype == np.float32
+    expected = integrate(views, RIG, 1.0, size=(48, 48)).image[0]
+    found = integrate(large, RIG, 1.0).image[0]
+    np.testing.assert_allclose(found[4:-4, 4:-4], expected[4:-4, 4:-4], atol=0.1)
+
+
 def test_the_people_of_the_real_flight_stand_out(reference):
     flight = flights.read(reference / "flight", level=True)
     assert flight.target == 15
@@ -132,3 +157,27 @@ def test_the_people_of_the_real_flight_stand_out(reference):
     heights = (-12, -15, -17.5, -20, -23)
     assert max(heights, key=brightest) == -17.5
     assert brightest(-17.5) > 1.4
+
+
+PEOPLE = {"A": (114, 212, 144, 238), "B": (199, 207, 226, 226), "C": (120, 119, 145, 146)}
+"""Where the three people lie in the integral image of the real flight: top, left, bottom, right in pixels."""
+
+
+def test_restoration_makes_the_people_of_the_real_flight_stand_out(reference):
+    flight = flights.read(reference / "flight", level=True)
+    weights = recipes.load(project.weights_dir() / recipes.DEFAULT_WEIGHTS)
+    integral = integrate(flight.views, flight.cameras, -17, flight.target).image
+    # Median and hottest thousandth of the simulated integral images with trees.
+    views = flights.enlarged(flights.toned(flight.views, flights.tones(integral), np.array([118, 179])), 2)
+    before = integrate(views, flight.cameras, -17, flight.target).image[0] / 255
+    after = evaluation.predict(weights.model, weights.inputs(views, flight.cameras, flight.target, ground=-18))
+    people = np.zeros(after.shape, bool)
+    for top, left, bottom, right in PEOPLE.values():
+        person = np.zeros(after.shape, bool)
+        person[2 * top : 2 * bottom, 2 * left : 2 * right] = True
+        blurred = evaluation.contrast_to_noise(before, person)
+        assert 1 < blurred < 3
+        assert evaluation.contrast_to_noise(after, person) > 2 * blurred
+        people |= person
+    invented = [evaluation.found(image, people).false_objects for image in (before, after)]
+    assert invented[1] < invented[0] / 2

@@ -15,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from unveil.aos.camera import Cameras
 from unveil.errors import UnveilError
 
 FIELD_OF_VIEW = 50.815436217896945
 """Degrees, of the thermal camera of JKU's flights; their pose files do not name it."""
+
+TONES = (50, 99.9)
+"""Percentiles that gray levels are matched by: the median, and the hottest thousandth."""
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
@@ -105,6 +109,39 @@ def levelled(views: np.ndarray) -> np.ndarray:
     spread = high - low
     gain = np.divide(np.median(spread), spread, out=np.ones_like(spread), where=spread > 0)
     return ((views - median) * gain + np.median(median)).astype(np.float32)
+
+
+def tones(images: np.ndarray) -> np.ndarray:
+    """The two gray levels of images of any shape that `toned` goes by: their `TONES` percentiles, float64 (2,)."""
+    return np.percentile(images, TONES)
+
+
+def toned(views: np.ndarray, seen: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Bring a flight's gray levels to those that a network was trained on.
+
+    Args:
+        views: (V, H, W) gray levels.
+        seen: `tones` of the flight, in what the network is fed with: views or integral images.
+        known: `tones` of the same kind of images in the training.
+
+    Returns:
+        (V, H, W) float32, not clipped: one straight line for all gray levels that takes ``seen`` to ``known``.
+
+    Raises:
+        UnveilError: where the two tones are equal, as in a plain image.
+    """
+    if not seen[1] > seen[0]:
+        raise UnveilError(f"gray levels with the tones {seen[0]:g} and {seen[1]:g} have no range that could be matched")
+    gain = (known[1] - known[0]) / (seen[1] - seen[0])
+    return ((views - seen[0]) * gain + known[0]).astype(np.float32)
+
+
+def enlarged(views: np.ndarray, factor: float) -> np.ndarray:
+    """Views with ``factor`` times as many pixels along each side, bilinear; (V, H, W) → (V, H', W') float32.
+
+    The cameras stay the same, because their field of view does. Networks know people of one size in pixels only.
+    """
+    return ndimage.zoom(views.astype(np.float32), (1, factor, factor), order=1, mode="nearest", grid_mode=True)
 
 
 def _read_json(path: Path) -> dict:
