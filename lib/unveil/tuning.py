@@ -102,7 +102,7 @@ def configurations() -> list[Configuration]:
         planes("5 high (2 to 10 m)", 2.0, 4.0, 6.0, 8.0, 10.0),
         channels("std"),
         channels("max", "min", "std"),
-        # Full resolution from its second layer on would make its steps several times as long at the base's crop.
+        # All its layers work at half the resolution: on the base's crop it would come to a few slow steps only.
         Configuration("network", "RED-Net22", rednet, crop=128),
         changed("network", "U-Net", network="unet", network_options={"features": [32, 64, 128, 192], "unshuffle": 2}),
         changed("network", "NAFNet", network="nafnet", network_options={"width": 32, "unshuffle": 2}),
