@@ -132,7 +132,14 @@ def example() -> dict[str, dict]:
                 for m, k, b in models
                 for s in range(5)
             ],
-            "flight": {"rows": [{"person": str(i), "before": 2.31 + i, "after": 4.27 + i} for i in range(1, 4)]},
+            "flight": {
+                "rows": [
+                    {"person": p, "model": m, "before": 2.31 + i, "after": 14.27 + 10 * j + i}
+                    for i, p in enumerate("ABC")
+                    for j, m in enumerate(("multi-view", "focal stack"))
+                ],
+                "elsewhere": {"integral": 61, "multi-view": 17, "focal stack": 19},
+            },
         },
         "tuning": {
             "budget": "1,500 steps of batch 8, one seed",
@@ -216,8 +223,11 @@ def assert_final(text: str, found: dict[str, dict]) -> None:
         assert number(mean(results.rows("real", model=model), "psnr")) in text
         for row in results.rows("real", model=model):
             assert f"{number(row.get('psnr'))} ({number(row.get('region_psnr'))})" in text
-    for row in (results.real or {}).get("flight", {}).get("rows", []):
+    flight = (results.real or {}).get("flight", {})
+    for row in flight.get("rows", []):
         assert number(row.get("before")) in text and number(row.get("after")) in text
+    for count in flight.get("elsewhere", {}).values():
+        assert number(count, 0) in text
     for row in results.rows("tuning"):
         assert str(row["setting"]) in text and number(row.get("psnr")) in text
 

@@ -32,7 +32,8 @@ Schema of the result files. All are JSON objects; every key is optional unless m
                   ``objects``). Rows with pose or density "all" are ignored
 ``real.json``
     ``rows``      [{sample*, model*, kind, psnr, ssim, region_psnr, found, false_objects}]: one per real pair and model
-    ``flight``    {rows: [{person, before, after}]}: contrast-to-noise of each person in the integral and restored
+    ``flight``    {rows: [{person*, model, before, after}], elsewhere: {integral, …}}: contrast-to-noise of each person
+                  in the integral and restored by each network; objects elsewhere in the integral and per network
 ``tuning.json``
     ``budget``    text: the equal budget of all configurations
     ``rows``      [{factor*, setting*, psnr, region_psnr, chosen}]
