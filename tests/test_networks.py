@@ -158,6 +158,12 @@ def test_summary_counts_every_parameter_once(name):
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_summary_counts_what_every_view_takes():
+    table = summary(build("multiview", 23, planes=2, view_features=4), 32).set_index("layer")
+    assert table.loc["look.0", "output"] == (4, 16, 16)
+    assert table.loc["look.0", "bytes"] == 22 * 4 * 16 * 16 * 4
+
+
 def test_summary_of_rednet():
     table = summary(REDNet(6), 64).set_index("layer")
     assert len(table) == 23

@@ -246,6 +246,14 @@ def test_presence_wants_a_gate(data, tmp_path, network, options):
     assert not list(tmp_path.iterdir())
 
 
+def test_presence_is_trained_on_crops_that_fit(tmp_path):
+    """Sizes that only predictions are padded to are refused, not left to torch."""
+    train_set = datasets.PairDataset(Candidates(2), crop=18)
+    with pytest.raises(UnveilError, match="divisible by 4, not 18 × 18") as error:
+        training.train(MULTIVIEW, train_set, datasets.PairDataset(Candidates(1)), tmp_path)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.slow
 def test_two_processes_train_together(tmp_path):
     script = tmp_path / "two.py"
