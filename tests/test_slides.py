@@ -252,6 +252,14 @@ def test_summary_names_the_best_network_and_its_strata(built):
     assert "multi-view beats every baseline in 12 of 12 strata" in pages[-1]
 
 
+def test_a_network_tried_on_some_pairs_only_is_not_the_best_on_real_ones():
+    found = example()
+    found["real"]["rows"].append({"sample": "sample_00", "model": "lucky", "kind": "network", "psnr": 60.0})
+    results = parse(found)
+    assert "lucky" in results.models("real", "network")
+    assert results.best("real") == parse(example()).best("real")
+
+
 def test_what_is_absent_is_said_and_reported(built):
     folder, decks, said = built
     assert len(said) == 2 and "figures/05_epochs.png" in said[0] and "figures/06_best_median_worst.png" in said[1]

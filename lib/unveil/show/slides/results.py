@@ -92,9 +92,11 @@ class Results:
         return sorted({row["density"] for row in self.rows("test") if row.get("density") is not None})
 
     def best(self, file: str = "test") -> str | None:
-        """The network with the highest mean PSNR."""
+        """The network with the highest mean PSNR, of those that were tried on the most rows."""
         names = self.models(file, "network")
-        scores = {name: mean(self.rows(file, model=name), "psnr") for name in names}
+        rows = {name: self.rows(file, model=name) for name in names}
+        most = max(map(len, rows.values()), default=0)
+        scores = {name: mean(rows[name], "psnr") if len(rows[name]) == most else None for name in names}
         scored = [name for name in names if scores[name] is not None]
         return max(scored, key=lambda name: scores[name]) if scored else None
 
