@@ -255,7 +255,7 @@ def _train(configuration: Configuration, data: datasets.PairDataset, budget: flo
     module = training.Restoration(options)
     # The step is Lightning's, the loop is not: there is nobody to log to.
     module.log = lambda *_, **__: None
-    averaged = AveragedModel(module.network, avg_fn=training._moving_average(options.average))
+    averaged = AveragedModel(module.network, avg_fn=training.moving_average(options.average))
     optimizer = torch.optim.AdamW(module.parameters(), options.learning_rate, weight_decay=options.weight_decay)
 
     def gradients(batch: list[torch.Tensor]) -> None:

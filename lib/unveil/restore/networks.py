@@ -373,9 +373,15 @@ class LevelUNet(Restorer):
 
     def restore(self, x: Tensor) -> Tensor:
         level, objects, presence = self.parts(x)
-        if presence is not None:
-            objects = objects * hysteresis(torch.sigmoid(presence), *self.gate)
-        return level + objects
+        return level + objects if presence is None else self.gated(level, objects, presence)
+
+    def gated(self, level: Tensor, objects: Tensor, presence: Tensor) -> Tensor:
+        """The image that the gate makes of what `parts` returns."""
+        inside = hysteresis(torch.sigmoid(presence), *self.gate)
+        outside = 1 - inside
+        # What is cut off is background too: on average it says by how much the level is wrong.
+        offset = (objects * outside).sum(dim=(2, 3), keepdim=True) / outside.sum(dim=(2, 3), keepdim=True).clamp(1)
+        return level + offset + (objects - offset) * inside
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Background level (B, out, 1, 1), what stands out of it and the logit of presence, each (B, out, H, W).
@@ -476,7 +482,9 @@ def hysteresis(probability: Tensor, low: float, high: float, reach: int = 64) ->
     if not grown.any():
         return grown
     for _ in range(reach):
-        grown = F.max_pool2d(grown, 3, stride=1, padding=1) * allowed
+        before, grown = grown, F.max_pool2d(grown, 3, stride=1, padding=1) * allowed
+        if torch.equal(before, grown):
+            break
     return grown
 
 

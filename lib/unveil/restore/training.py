@@ -340,7 +340,7 @@ def train(
     examples = [validation_set[i] for i in pictures]
     callbacks: list[Callback] = [best, latest, log, Pictures(folder / "pictures", examples, options.pictures_every)]
     if options.average:
-        callbacks.insert(0, WeightAveraging(avg_fn=_moving_average(options.average)))
+        callbacks.insert(0, WeightAveraging(avg_fn=moving_average(options.average)))
     if options.patience:
         callbacks.append(EarlyStopping("val_psnr", mode="max", patience=options.patience))
     if options.minutes:
@@ -388,6 +388,7 @@ def save_weights(path: str | os.PathLike[str], model: nn.Module, options: Option
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(tensors, temporary, metadata={"options": json.dumps(dataclasses.asdict(options))})
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -444,7 +445,9 @@ def _network_of(checkpoint: Path, options: Options) -> nn.Module:
     return model
 
 
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Averaging function of :class:`torch.optim.swa_utils.AveragedModel` for an exponential moving average."""
+
     # A decay that rises with the number of averaged steps, or short trainings would keep their random start.
     def average(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
         return torch.lerp(current, averaged, min(decay, (1 + float(count)) / (10 + float(count))))
