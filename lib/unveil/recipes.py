@@ -194,13 +194,14 @@ def calibrate(weights: Weights, people: views.ViewStore, deserted: views.ViewSto
         """Per gate, averages of `found`, of having false objects, and of the region's PSNR."""
         rows = []
         for inputs, target in datasets.PairDataset(weights.pairs(runs)):
+            mask = stacks.person_mask(stacks.to_uint8(255 * target[0].numpy()))
             with torch.inference_mode():
                 parts = model.parts(inputs[None])
             for gate in GATES:
                 model.gate = gate
                 image = model.gated(*parts)[0, 0].clamp(0, 1).numpy()
-                metrics = evaluation.measure(image, target[0].numpy(), stacks.person_mask)
-                rows.append((metrics["found"], metrics["false_objects"] > 0, metrics["region_psnr"]))
+                seen = evaluation.found(image, mask)
+                rows.append((seen.found, seen.false_objects > 0, evaluation.region_psnr(image, target[0], mask)))
         return np.nanmean(np.reshape(rows, (len(runs), len(GATES), 3)).astype(float), axis=0)
 
     found, _, region = judged(people).T
