@@ -396,8 +396,8 @@ def test_the_steady_level_listens_to_the_steadiest_pixels_that_all_views_see():
     mean, spread = rng.uniform(0, 255, (100, 100)), rng.uniform(5, 50, (100, 100))
     mean[40:42, 10:15], spread[40:42, 10:15] = 77, 0.5
     mean[:5], spread[:5] = 200, np.inf
-    assert steady_level(mean, spread, share=0.001) == 77
-    assert steady_level(np.array([[3.0, 9.0]]), np.array([[2.0, 1.0]])) == 9
+    assert abs(steady_level(mean, spread) - 77) < 0.1
+    assert abs(steady_level(np.array([[3.0, 9.0]]), np.array([[2.0, 1.0]])) - 9) < 0.1
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -420,7 +420,7 @@ def test_the_steady_level_where_no_pixel_is_seen_by_all_views(axis, offset):
 
 @pytest.mark.parametrize("nadir", [True, False])
 def test_one_view_is_its_own_candidate_at_its_own_level(nadir):
-    """A view alone is steady everywhere, so that its level is its median, not that of a few pixels."""
+    """A view alone is steady everywhere, so that its level is its most frequent one."""
     rng = np.random.default_rng(16)
     views = rng.integers(120, 256, (1, 40, 52), dtype=np.uint8)
     views[0, 8:32] = 90

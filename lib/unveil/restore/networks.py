@@ -388,6 +388,11 @@ class LevelUNet(Restorer):
 
         The input must be of fitting size; without `gate` the presence is None.
         """
+        if any(side % self.multiple for side in x.shape[-2:]):
+            raise UnveilError(
+                f"height and width must be divisible by {self.multiple}, not {x.shape[-2]} × {x.shape[-1]}: "
+                "choose another crop"
+            )
         x, seen = self.enter(x)
         y = self.entry(x)
         skips = []
@@ -428,7 +433,7 @@ class MultiViewUNet(LevelUNet):
         gate: Sequence[float] | None = None,
         zoom: float = 8.0,
     ):
-        if planes < 1 or view_features < 1 or in_channels < planes + 1:
+        if planes < 1 or view_features < 1 or in_channels < planes + 1 or (in_channels - 1) % planes:
             raise UnveilError(
                 f"MultiViewUNet needs planes × views + 1 channels and positive view_features, not {in_channels} "
                 f"channels for {planes} planes and {view_features} view_features"
@@ -636,7 +641,7 @@ def summary(model: nn.Module, size: int | tuple[int, int] = 512, in_channels: in
     def note(name: str):
         def hook(module: nn.Module, inputs, output: Tensor) -> None:
             own = sum(p.numel() for p in module.parameters(recurse=False))
-            rows[name] = (name, type(module).__name__, tuple(output.shape[1:]), own, 4 * output[0].numel())
+            rows[name] = (name, type(module).__name__, tuple(output.shape[1:]), own, 4 * output.numel())
 
         return hook
 
