@@ -14,7 +14,7 @@ from PIL import Image
 
 from unveil import project, recipes
 from unveil.__main__ import main
-from unveil.aos import integrator, simulator, stacks
+from unveil.aos import integrator, simulator, stacks, views
 from unveil.restore import training
 
 
@@ -139,6 +139,71 @@ def test_restore_the_views_of_a_run(weights, tmp_path, capsys):
     # Without trees every plane is the ground, and the untrained network answers with the planes' mean.
     restored = np.asarray(Image.open(tmp_path / "out" / "prediction.png")).astype(int)
     assert np.abs(restored - run.truth).mean() < 3
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A folder of the 11 views of a run and its truth."""
+    run = simulator.simulate_run(3, 4, density=100, pose="laying")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for i, view in enumerate(run.views):
+        Image.fromarray(view).save(folder / f"0_4_pose_{i}_thermal.png")
+    Image.fromarray(run.truth).save(folder / "0_4_GT_pose_0_thermal.png")
+    return folder
+
+
+def test_views_go_to_the_multi_view_network(run_folder, planes, tmp_path, capsys):
+    assert main(["restore", str(run_folder), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "multi_view: 11 views registered on 0.2, 1.8 m" in said
+    (result,) = recipes.restore_folders(run_folder, tmp_path / "again")
+    scores = result.metrics.set_index("image")
+    assert scores.loc["restored", "psnr"] > scores.drop(index="restored")["psnr"].max() + 3
+    assert main(["restore", str(planes), "--out", str(tmp_path / "planes_out")]) == 0
+    assert "focal_stack: planes" in capsys.readouterr().out
+    several = project.weights_dir() / recipes.DEFAULT_VIEW_WEIGHTS
+    said = fails(capsys, "restore", planes, "--out", tmp_path / "none", "--weights", several)
+    assert "needs a run's 11 views" in said
+
+
+def test_evaluate_straight_from_archives(work, weights, tmp_path, capsys):
+    few = tmp_path / "archives"
+    assert (
+        main(["simulate", "--runs", "3", "--seed", "5", "--incomplete", "0", "--workers", "1", "--out", str(few)]) == 0
+    )
+    out = tmp_path / "table.csv"
+    assert main(["evaluate", "--archives", str(few), "--weights", str(weights), "--out", str(out)]) == 0
+    table = pd.read_csv(out)
+    assert {"small", "centre view", "best single view", "plane 1 m", "flat median"} <= set(table["model"])
+    assert table.groupby("model")["id"].nunique().eq(3).all() and table["density"].notna().all()
+    scores = table.pivot(index="id", columns="model", values="mse")
+    registered = scores["best single view"]
+    assert (registered <= scores["centre view"] + 1e-9).all(), "the centre view is one of those it chooses from"
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails(capsys, "evaluate", "--archives", tmp_path / "empty", "--weights", weights)
+    several = project.weights_dir() / recipes.DEFAULT_VIEW_WEIGHTS
+    store = work / "data" / "stacks"
+    assert "--archives" in fails(capsys, "evaluate", "--stacks", store, "--weights", several, "--subset", "all")
+
+
+def test_the_gate_is_chosen_on_validation_runs(tmp_path):
+    torch.manual_seed(0)
+    options = training.Options(
+        network="multiview",
+        network_options={"planes": 1, "view_features": 4, "features": [4, 8], "blocks": [1, 1], "gate": [0.3, 0.6]},
+        channels=(0.2,),
+        in_channels=12,
+    )
+    weights = recipes.Weights("small", options.build(), options)
+    with torch.no_grad():
+        weights.model.presence.bias.fill_(5.0)
+        weights.model.objects.bias.normal_(std=0.5)
+    people = views.rehearse(tmp_path / "people", 2, 3)
+    deserted = views.rehearse(tmp_path / "deserted", 2, 4, variation=simulator.Variation(persons=(0, 0)))
+    assert all(deserted.parameters(i).pose == "none" for i in range(2))
+    gate = recipes.calibrate(weights, people, deserted)
+    assert gate in recipes.GATES and weights.model.gate == gate
 
 
 def test_a_bad_folder_does_not_harm_the_others(planes, weights, tmp_path, capsys):
