@@ -167,9 +167,10 @@ def make(
 
 
 GATES = [(low, high) for low in (0.2, 0.35, 0.5) for high in (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98)]
-GATE_RUNS = 60
+"""Thresholds (low, high) of :func:`networks.hysteresis` to choose from."""
 FALSE_RUNS = 0.02
-GATE_SEED = 900_002
+"""The share of deserted runs in which a gate may show somebody."""
+GATE_RUNS, GATE_SEED = 60, 900_002
 
 
 def _gate_runs(folder: Path, workers: int) -> tuple[views.ViewStore, views.ViewStore]:
