@@ -36,10 +36,8 @@ PICTURE = np.linspace(0, 1, 24, dtype=np.float32).reshape(1, 4, 6)
 
 def test_chains_are_flat_and_run_in_order():
     chain = Gain(2.0) | (Gain(3.0) | Jitter())
-    assert (
-        isinstance(chain, Chain) and len(chain.operators) == 3
+    assert isinstance(chain, Chain) and len(chain.operators) == 3
     assert chain.random and not (Gain(2.0) | Gain(1.0)).random
-    )
     assert repr(chain) == "Gain(factor=2.0) | Gain(factor=3.0) | Jitter()"
     first, again = (chain(PICTURE, np.random.default_rng(3)) for _ in range(2))
     assert first.dtype == np.float32 and np.array_equal(first, again)

@@ -13,8 +13,8 @@ from unveil.errors import UnveilError
 class Operator:
     """A forward model. Subclasses are frozen dataclasses and implement :meth:`apply`.
 
-    ``x`` is float32 (C, H, W), black 0 and white 1; ``y`` is float32 and leaves [0, 1] unless the physics clips.
-    Whatever is random is drawn from ``rng`` alone; ``random`` says whether one is needed.
+    ``x`` is float32 (C, H, W), black 0, white 1; ``y`` is float32 and may leave [0, 1] unless the physics clips.
+    Chance comes from ``rng`` alone; ``random`` says whether one is needed.
     """
 
     random: ClassVar[bool] = False
@@ -30,7 +30,6 @@ class Operator:
         return np.ascontiguousarray(self.apply(x, rng), dtype=np.float32)
 
     def apply(self, x: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        """The degradation itself, on a picture that was checked."""
         raise NotImplementedError
 
     def inverse(self) -> Operator:
@@ -51,9 +50,7 @@ class Chain(Operator):
 
     operators: tuple[Operator, ...]
 
-    @property
-    def random(self) -> bool:
-        return any(operator.random for operator in self.operators)
+    random = property(lambda self: any(operator.random for operator in self.operators))
 
     def apply(self, x: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         for operator in self.operators:
