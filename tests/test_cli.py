@@ -15,7 +15,7 @@ from PIL import Image
 from unveil import project, recipes
 from unveil.__main__ import main
 from unveil.aos import integrator, simulator, stacks, views
-from unveil.restore import training
+from unveil.restore import _training_old as training
 
 
 @pytest.fixture(scope="module")

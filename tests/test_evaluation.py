@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from unveil.errors import UnveilError
 from unveil.restore import evaluation
+from unveil.restore._networks_old import REDNet, build
 from unveil.restore.evaluation import (
     METRICS,
     PSNR_CAP,
@@ -26,7 +27,6 @@ from unveil.restore.evaluation import (
     ssim,
     summarise,
 )
-from unveil.restore.networks import REDNet, build
 
 GROUND = 0.4
 

@@ -27,8 +27,10 @@ from unveil import project
 from unveil.aos import archives, integrator, simulator, stacks, views
 from unveil.aos.camera import CENTER_VIEW, Cameras, course_rig
 from unveil.errors import UnveilError
-from unveil.restore import datasets, evaluation, networks, training
-from unveil.restore.training import Fit, Options
+from unveil.restore import _networks_old as networks
+from unveil.restore import _training_old as training
+from unveil.restore import datasets, evaluation
+from unveil.restore._training_old import Fit, Options
 
 DEFAULT_WEIGHTS = "focal_stack.safetensors"
 DEFAULT_VIEW_WEIGHTS = "multi_view.safetensors"

@@ -27,8 +27,10 @@ from torch.optim.swa_utils import AveragedModel
 from unveil import recipes
 from unveil.aos import integrator, stacks, views
 from unveil.errors import UnveilError
-from unveil.restore import datasets, evaluation, networks, training
-from unveil.restore.training import Options
+from unveil.restore import _networks_old as networks
+from unveil.restore import _training_old as training
+from unveil.restore import datasets, evaluation
+from unveil.restore._training_old import Options
 
 RUNS, RUNS_SEED, VALIDATION_RUNS = 2400, 1, 48
 JITTER, PERSON_CROPS = 0.2, 0.6
