@@ -1,7 +1,5 @@
 """Noise of sensors and channels. Photons count linear light: ``Linear() | PoissonNoise() | Linear(back=True)``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +43,7 @@ class ImpulseNoise(Operator):
 
 @dataclass(frozen=True)
 class Speckle(Operator):
-    """``y = x g``, g gamma distributed with mean 1 and variance 1 / looks: coherent light, radar, ultrasound.
-
-    One look has an exponential law; averaging ``looks`` independent pictures gives this one (Goodman 1976).
-    """
+    """``y = x g``, g gamma distributed, mean 1, variance 1 / looks: coherent light, radar (Goodman 1976)."""
 
     looks: float = 10
     random = True
@@ -61,8 +56,8 @@ class Speckle(Operator):
 class CameraNoise(Operator):
     """A camera's mixture of shot and read noise: variance x / e + (read / e)², e electrons at white (EMVA 1288).
 
-    The exposure at ISO 100 fills the pixel with ``well`` electrons, ISO 100 k with ``well / k``; reading adds ``read``
-    electrons, standard deviation. The converter clips to [0, 1].
+    White is ``well`` electrons at ISO 100 and well / k at ISO 100 k; reading adds ``read`` electrons, standard
+    deviation. The converter clips to [0, 1].
     """
 
     iso: float = 1600
@@ -83,12 +78,10 @@ class Linear(Operator):
     back: bool = False
 
     def apply(self, x: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        size = np.abs(x)
+        v = np.abs(x)
         if self.back:
-            y = np.where(size <= 0.0031308, 12.92 * size, 1.055 * size ** (1 / 2.4) - 0.055)
-        else:
-            y = np.where(size <= 0.04045, size / 12.92, ((size + 0.055) / 1.055) ** 2.4)
-        return np.copysign(y, x)
+            return np.copysign(np.where(v <= 0.0031308, 12.92 * v, 1.055 * v ** (1 / 2.4) - 0.055), x)
+        return np.copysign(np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4), x)
 
-    def inverse(self) -> Linear:
+    def inverse(self) -> Operator:
         return Linear(not self.back)

@@ -1,7 +1,5 @@
 """Fewer or more pixels: sampling with every usual kernel, to the letter as Pillow or as MATLAB does it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,18 +31,17 @@ KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
 class Resize(Operator):
     """Sample the picture on a grid ``scale`` times as dense: 1/2 halves, 2 doubles; new sides are rounded up.
 
-    Output pixel i lies at ``(i + ½) r − ½`` between input pixels, r = 1 / scale. Downwards the kernel is stretched by
-    r, which is the low pass that sampling needs (Shannon 1949); ``antialias=False`` leaves it out and frequencies above
-    the new Nyquist limit fold back. Bicubic is Keys' (1981) with a = −½, Lanczos has three lobes, the Gaussian σ = ½
-    coarse pixel, area is the box; nearest takes one pixel and never averages.
+    Output pixel i lies at ``(i + ½) r − ½``, r = 1 / scale. Downwards the kernel is stretched by r, the low pass that
+    sampling needs (Shannon 1949); without ``antialias`` frequencies above the new Nyquist limit fold back. Bicubic is
+    Keys' (1981), a = −½; Lanczos has three lobes, the Gaussian σ = ½ coarse pixel; nearest takes one pixel.
 
     ``rule="pillow"`` cuts the kernel at the border and scales its rest to sum 1; r = old side / new side.
     ``rule="matlab"`` repeats the edge pixel, as the imresize that made Set5, Set14, BSD100 and Urban100 did (later
     releases mirror), r = 1 / scale for any side. Inside the picture both agree. ``eight_bit`` rounds and clips after
     each direction as both do with 8-bit pictures: Pillow along rows first, MATLAB along columns first.
 
-    A camera averages linear light; here sRGB values are averaged as they are, so fine bright detail gets slightly too
-    dark. The adjoint takes the sides as multiples and no rounding.
+    A camera averages linear light; sRGB values averaged as they are make fine bright detail slightly too dark. The
+    adjoint takes the sides as multiples, and no rounding.
     """
 
     scale: float
