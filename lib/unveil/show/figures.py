@@ -1,8 +1,9 @@
-"""Figures in one style: readable on a projector, safe for colour-blind readers, gray levels never rescaled or smoothed.
+"""Figures in one style: readable on a projector, safe for colour-blind readers, gray levels never rescaled.
 
-Every picture of the notebooks goes through :func:`show` or :func:`filmstrip`, every chart through a helper below or
-through matplotlib under :func:`style`. :func:`save` writes the PNG and PDF that the slides and ``figures/README.md``
-use. The files hold no dates, so that making them again changes nothing in git.
+Every picture of the notebooks goes through :func:`show` or :func:`filmstrip`, cropped around what it is about by
+:func:`crop_around`; every chart goes through a helper below or through matplotlib under :func:`style`. :func:`save`
+writes the files that the slides and ``figures/README.md`` use. They hold no dates, so that making them again changes
+nothing in git.
 
 The figures show themselves exactly once in a notebook, whether or not they are the cell's last expression.
 """
@@ -23,9 +24,10 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
-from unveil import project
+from unveil import files, project
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ COLOURS = {
 UNSEEN = "#9ecae1"
 """Colour of pixels without a value (NaN)."""
 
+LARGEST_PDF = 300_000
+"""Bytes. A PDF of pictures is larger than their PNG and no sharper, so that it is left out."""
+
 Box = tuple[int, int, int, int]
 """A part of an image: top row, left column, height, width, in pixels."""
 
@@ -65,11 +70,11 @@ class _Picture(Figure):
         display(Picture(data=_compact(png(self)), format="png"))
 
 
-def _compact(content: bytes) -> bytes:
-    """The PNG with at most 256 colours, which nobody sees: half the bytes in a committed notebook."""
+def _compact(content: bytes, dpi: float = 100) -> bytes:
+    """The PNG with at most 256 colours, which nobody sees: half the bytes in the repository."""
     file = io.BytesIO()
     picture = Image.open(io.BytesIO(content)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(file, "PNG", optimize=True)
+    picture.save(file, "PNG", optimize=True, dpi=(dpi, dpi))
     return file.getvalue()
 
 
@@ -84,13 +89,42 @@ def withdraw(fig: Figure) -> None:
         _waiting.remove(fig)
 
 
+def crop_around(where: ArrayLike | Box, size: int | tuple[int, int] = 128, shape: tuple[int, int] = (512, 512)) -> Box:
+    """The part of ``size`` (or height, width) pixels around a mask (H, W) or a box, moved into the image at its edges.
+
+    An image of ``shape`` is assumed where a box is given; an empty mask gives the middle of the image.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if isinstance(where, tuple):
+        top, left, box_height, box_width = where
+        row, column = top + box_height / 2, left + box_width / 2
+    else:
+        mask = _array(where).astype(bool)
+        shape = mask.shape
+        row, column = np.argwhere(mask).mean(axis=0) + 0.5 if mask.any() else (shape[0] / 2, shape[1] / 2)
+    height, width = min(height, shape[0]), min(width, shape[1])
+    top, left = np.clip((round(row - height / 2), round(column - width / 2)), 0, (shape[0] - height, shape[1] - width))
+    return int(top), int(left), height, width
+
+
+def cut(image: ArrayLike, box: Box | None) -> np.ndarray:
+    """The part of an image that :func:`show` would draw with ``crop=box``."""
+    array = _array(image)
+    if box is None:
+        return array
+    top, left, height, width = box
+    part = array[max(top, 0) : top + height, max(left, 0) : left + width]
+    if 0 in part.shape:
+        raise UnveilError(f"show: the part {box} (top, left, height, width) lies outside an image of {array.shape}")
+    return part
+
+
 def style() -> None:
     """Set matplotlib's defaults: the palette, large type, no interpolation, 100 dpi in notebooks, 200 in files."""
     matplotlib.rcParams.update(
         {
             "axes.axisbelow": True,
             "axes.grid": True,
-            "axes.labelsize": 13,
             "axes.prop_cycle": cycler(color=list(COLOURS.values())),
             "axes.spines.right": False,
             "axes.spines.top": False,
@@ -101,14 +135,9 @@ def style() -> None:
             "grid.alpha": 0.3,
             "image.cmap": "gray",
             "image.interpolation": "none",
-            "legend.fontsize": 12,
             "legend.frameon": False,
             "lines.linewidth": 2.2,
-            "lines.markersize": 7,
             "pdf.fonttype": 42,
-            "savefig.dpi": 200,
-            "xtick.labelsize": 12,
-            "ytick.labelsize": 12,
         }
     )
 
@@ -137,23 +166,16 @@ def show(
     errors: Sequence[str] = ("error",),
     white: float | None = None,
 ) -> Figure:
-    """Named images side by side on one fixed gray scale.
+    """Named images side by side on one fixed gray scale, averaged over areas where they are drawn smaller.
 
-    Args:
-        images: name → image (H, W), or (H, W, 3) in colour; or row name → such a mapping, one row of images each. Black
-            is 0; white is 255 for integers and for floats that go beyond 2 (gray levels), 1 for other floats and
-            bool. NaN is drawn light blue.
-        columns: images per row; all in one row up to six by default.
-        title: above all.
-        size: width of one image in inches.
-        crop: show this part only (top, left, height, width).
-        inset: frame this part and show it enlarged in the lower right corner.
-        masks: outlined on every image (one bool (H, W)) or on the images of the same name.
-        errors: names of signed images, drawn blue (too dark) to red (too bright), ± half the gray range.
-        white: the value shown as white, where the default does not fit.
+    ``images`` maps names to images (H, W), or in colour (H, W, 3) or (3, H, W); or row names to such mappings, one row
+    of images each. Black is 0; white is 255 for integers and for floats that go beyond 2 (gray levels), 1 for other
+    floats and bool, or what ``white`` says. NaN is drawn light blue. Up to six images stand in one row, or ``columns``.
 
-    Raises:
-        UnveilError: no images, or an image that is none.
+    ``size`` is the width of one image in inches. ``crop`` shows this part only, see :func:`crop_around`; ``inset`` is
+    framed and shown enlarged in the lower right corner. ``masks`` are outlined on every image (one bool (H, W)) or on
+    the images of the same name. ``errors`` names signed images, drawn blue (too dark) to red (too bright), ± half the
+    gray range. UnveilError for no images, or an image that is none.
     """
     if not images:
         raise UnveilError("show: no images given")
@@ -165,7 +187,7 @@ def show(
         columns = columns or (len(named) if len(named) <= 6 else -(-len(named) // -(-len(named) // 6)))
         rows = {i: named[i : i + columns] for i in range(0, len(named), columns)}
     across = max(map(len, rows.values()))
-    first = _part(next(iter(rows.values()))[0][1], crop)
+    first = cut(next(iter(rows.values()))[0][1], crop)
     lines = 1 + max(str(name).count("\n") for row in rows.values() for name, _ in row)
     height = size * first.shape[0] / first.shape[1] + 0.28 * lines + 0.05
     fig = figure(across * size + (0.4 if nested else 0), len(rows) * height + (0.4 if title else 0))
@@ -177,11 +199,12 @@ def show(
         if nested:
             line[0].set_ylabel(label)
         for axis, (name, image) in zip(line, row, strict=False):
-            _draw(axis, _part(image, crop), white, name in errors)
-            axis.set_title(name, fontsize=13)
+            part = cut(image, crop)
+            _draw(axis, part, white, name in errors, shrunk=part.shape[1] > size * fig.dpi)
+            axis.set_title(name)
             mask = masks.get(name) if isinstance(masks, Mapping) else masks
             if mask is not None:
-                _outline(axis, _part(mask, crop))
+                _outline(axis, cut(mask, crop))
             if inset is not None:
                 _enlarge(axis, _array(image), inset, white, name in errors)
     if title:
@@ -238,6 +261,9 @@ def curves(
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    if xlabel.startswith("epoch"):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if title:
         ax.set_title(title)
     if len(series) > 1:
@@ -275,40 +301,13 @@ def bars(
     ax.grid(False, axis="x")
     ax.margins(y=0.12)
     ax.set_ylabel(ylabel)
+    if "%" in ylabel and np.nanmax(table.to_numpy(float)) <= 100:
+        ax.set_ylim(0, 108)
+        ax.set_yticks(range(0, 101, 20))
     if title:
         ax.set_title(title)
     if table.shape[1] > 1:
         ax.legend(ncols=min(table.shape[1], 4), loc="upper center", bbox_to_anchor=(0.5, -0.1))
-    return ax.figure
-
-
-def matrix(
-    table: pd.DataFrame,
-    title: str | None = None,
-    *,
-    label: str = "",
-    fmt: str = "{:.1f}",
-    limits: tuple[float, float] | None = None,
-    size: tuple[float, float] = (7, 4),
-    ax: Axes | None = None,
-) -> Figure:
-    """A table as coloured cells with their numbers: rows × columns, ``label`` names the values and their unit."""
-    ax = ax if ax is not None else figure(*size).subplots()
-    values = table.to_numpy(dtype=float)
-    low, high = limits or (np.nanmin(values), np.nanmax(values))
-    picture = ax.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto", interpolation="none")
-    ax.set_xticks(range(table.shape[1]), [str(name) for name in table.columns])
-    ax.set_yticks(range(table.shape[0]), [str(name) for name in table.index])
-    ax.set(xlabel=table.columns.name or "", ylabel=table.index.name or "")
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            colour = "black" if value > (low + high) / 2 else "white"
-            ax.text(column, row, fmt.format(value), ha="center", va="center", color=colour)
-    ax.figure.colorbar(picture, ax=ax, label=label)
-    if title:
-        ax.set_title(title)
     return ax.figure
 
 
@@ -320,22 +319,19 @@ def png(fig: Figure, dpi: float | None = None) -> bytes:
 
 
 def save(fig: Figure, name: str, caption: str = "", notebook: str | None = None) -> None:
-    """Write ``figures/<name>.png`` (200 dpi) and ``.pdf`` and note the caption for :func:`index`.
+    """Write ``figures/<name>.png`` (200 dpi, 256 colours) and, where it is small, ``.pdf``; note the caption.
 
-    Args:
-        fig: any matplotlib figure.
-        name: ``NN_name``, NN being the number of the notebook that makes it, as ``02_focal_stack``.
-        caption: one sentence that stands under the figure in ``figures/README.md``.
-        notebook: the notebook's name where it cannot be told by the number.
-
-    Raises:
-        UnveilError: a name that is none, or a folder that cannot be written.
+    ``name`` is ``NN_name``, NN being the number of the notebook that makes it (or ``notebook`` names it); ``caption``
+    is the sentence that stands under the figure in ``figures/README.md``. UnveilError for a name that is none.
     """
     _check_name(name)
-    file = io.BytesIO()
+    file, path = io.BytesIO(), project.figures_dir() / f"{name}.pdf"
+    files.write(path.with_suffix(".png"), _compact(png(fig, 200), 200))
     fig.savefig(file, format="pdf", dpi=200, metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    _write(f"{name}.png", png(fig, 200))
-    _write(f"{name}.pdf", file.getvalue())
+    if len(file.getvalue()) <= LARGEST_PDF:
+        files.write(path, file.getvalue())
+    else:
+        path.unlink(missing_ok=True)
     _note(name, f"{name}.png", caption, notebook)
 
 
@@ -347,18 +343,16 @@ def animate(
     fps: float = 12,
     reduce: int = 2,
     bounce: bool = True,
+    hold: float = 0,
     white: float | None = None,
     caption: str = "",
     notebook: str | None = None,
 ) -> Path:
-    """Write frames (N, H, W) as ``figures/<name>.webp`` and ``.gif`` that play for ever; returns the WebP's path.
+    """Write frames (N, H, W) as ``figures/<name>.gif``, which plays for ever; returns its path.
 
-    Args:
-        labels: written into the upper left corner of each frame.
-        reduce: pixels are averaged ``reduce × reduce``, which keeps the files small.
-        bounce: play forwards, then backwards.
-        white: the value shown as white, see :func:`show`.
-        caption, notebook: as for :func:`save`.
+    ``labels`` are written into the upper left corner. Pixels are averaged ``reduce × reduce``, which keeps the file
+    small. The frames play forwards, with ``bounce`` also backwards, and the last one stands for ``hold`` seconds. The
+    other arguments are those of :func:`show` and :func:`save`.
     """
     _check_name(name)
     frames = [_array(frame) for frame in frames]
@@ -366,61 +360,44 @@ def animate(
         raise UnveilError(f"animate: no frames for {name}")
     labels = [""] * len(frames) if labels is None else [str(label) for label in labels]
     pictures = [_frame(f, text, reduce, white) for f, text in zip(frames, labels, strict=True)]
+    duration = [round(1000 / fps)] * len(pictures)
+    duration[-1] += round(1000 * hold)
     if bounce:
-        pictures += pictures[-2:0:-1]
-    options = {"save_all": True, "append_images": pictures[1:], "duration": round(1000 / fps), "loop": 0}
-    for kind, more in (("WEBP", {"quality": 80, "method": 4}), ("GIF", {"optimize": False})):
-        file = io.BytesIO()
-        pictures[0].save(file, kind, **options, **more)
-        _write(f"{name}.{kind.lower()}", file.getvalue())
-    _note(name, f"{name}.webp", caption, notebook)
-    return project.figures_dir() / f"{name}.webp"
+        pictures, duration = pictures + pictures[-2:0:-1], duration + duration[-2:0:-1]
+    file = io.BytesIO()
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=False)
+    _note(name, f"{name}.gif", caption, notebook)
+    return files.write(project.figures_dir() / f"{name}.gif", file.getvalue())
 
 
 def index() -> Path:
     """Write ``figures/README.md``: every saved figure with thumbnail, caption and the notebook cell that makes it."""
     folder = project.figures_dir()
     lines = [
-        "# Figures",
-        "",
-        "Written by `unveil.show.figures.index()`: change the captions in the notebooks. Figures are here as PNG for",
-        "the screen and as PDF for print, animations as WebP and GIF.",
-        "",
-        "| figure | what it shows | made in |",
-        "|---|---|---|",
+        "# Figures\n\nWritten by `unveil.show.figures.index()`: change the captions in the notebooks.\n",
+        "| figure | what it shows | made in |\n|---|---|---|",
     ]
     for name, note in sorted(_captions().items()):
         file = folder / note["file"]
         if not file.exists():
             continue
-        other = file.with_suffix({".png": ".pdf", ".webp": ".gif"}[file.suffix])
+        print_file = file.with_suffix(".pdf")
         picture = f'<a href="{file.name}"><img src="{file.name}" width="260" alt="{name}"></a>'
         caption = note["caption"].replace("|", "\\|").replace("\n", " ")
-        link = f"[{other.suffix[1:].upper()}]({other.name})"
-        lines.append(f"| {picture} | **{name}**. {caption} ({link}) | {_origin(name, note)} |")
-    return _write("README.md", ("\n".join(lines) + "\n").encode())
+        link = f" ([PDF]({print_file.name}))" if print_file.exists() else ""
+        lines.append(f"| {picture} | **{name}**. {caption}{link} | {_origin(name, note)} |")
+    return files.write(folder / "README.md", "\n".join(lines) + "\n")
 
 
 def _array(image: ArrayLike) -> np.ndarray:
     if hasattr(image, "detach"):
         image = image.detach().cpu()
     array = np.asarray(image)
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (3, 4):
+        array = np.moveaxis(array, 0, -1) if len(array) == 3 else array[0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or 0 in array.shape:
         raise UnveilError(f"show: an image has the shape (H, W) or (H, W, 3), not {array.shape}")
     return array
-
-
-def _part(image: ArrayLike, box: Box | None) -> np.ndarray:
-    array = _array(image)
-    if box is None:
-        return array
-    top, left, height, width = box
-    part = array[max(top, 0) : top + height, max(left, 0) : left + width]
-    if 0 in part.shape:
-        raise UnveilError(f"show: the part {box} (top, left, height, width) lies outside an image of {array.shape}")
-    return part
 
 
 def _white(array: np.ndarray, white: float | None) -> float:
@@ -433,15 +410,17 @@ def _white(array: np.ndarray, white: float | None) -> float:
     return 255 if np.nanmax(array, initial=0) > 2 else 1
 
 
-def _draw(axis: Axes, array: np.ndarray, white: float | None, error: bool) -> None:
+def _draw(axis: Axes, array: np.ndarray, white: float | None, error: bool, shrunk: bool = False) -> None:
+    """``shrunk``: the image has more pixels than it is drawn with, so that neighbours are averaged against moiré."""
     top = _white(np.abs(array) if error else array, white)
+    how = {"interpolation": "antialiased" if shrunk else "none"}
     if error:
-        axis.imshow(array, cmap="RdBu_r", vmin=-top / 2, vmax=top / 2, interpolation="none")
+        axis.imshow(array, cmap="RdBu_r", vmin=-top / 2, vmax=top / 2, **how)
     elif array.ndim == 3:
-        axis.imshow(array if top == 255 else np.clip(array, 0, 1), interpolation="none")
+        axis.imshow(np.clip(array / top, 0, 1), **how)
     else:
         gray = matplotlib.colormaps["gray"].with_extremes(bad=UNSEEN)
-        axis.imshow(np.ma.masked_invalid(array), cmap=gray, vmin=0, vmax=top, interpolation="none")
+        axis.imshow(np.ma.masked_invalid(array), cmap=gray, vmin=0, vmax=top, **how)
 
 
 def _outline(axis: Axes, mask: np.ndarray) -> None:
@@ -454,7 +433,7 @@ def _enlarge(axis: Axes, array: np.ndarray, box: Box, white: float | None, error
     top, left, height, width = box
     axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.2))
     inset = axis.inset_axes([0.54, 0.02, 0.44, 0.44])
-    _draw(inset, _part(array, box), _white(array, white), error)
+    _draw(inset, cut(array, box), _white(array, white), error)
     inset.set(xticks=[], yticks=[])
     inset.grid(False)
     inset.spines[:].set(visible=True, color=colour, linewidth=1.2)
@@ -462,7 +441,8 @@ def _enlarge(axis: Axes, array: np.ndarray, box: Box, white: float | None, error
 
 def _frame(array: np.ndarray, text: str, reduce: int, white: float | None) -> Image.Image:
     scaled = np.nan_to_num(array.astype(np.float32)) * (255 / _white(array, white))
-    picture = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8)).reduce(reduce)
+    # 64 gray levels: neighbouring frames repeat more, and the file has half the bytes.
+    picture = Image.fromarray(np.clip(np.rint(scaled / 4) * 4, 0, 255).astype(np.uint8)).reduce(reduce)
     if text:
         font = ImageFont.load_default(size=max(12, picture.height // 16))
         ImageDraw.Draw(picture).text((6, 4), text, fill=255, font=font, stroke_width=2, stroke_fill=0)
@@ -472,18 +452,6 @@ def _frame(array: np.ndarray, text: str, reduce: int, white: float | None) -> Im
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"\d\d_[a-z0-9_]+", name):
         raise UnveilError(f"figure name {name!r}: expected NN_name in small letters, as 02_focal_stack")
-
-
-def _write(file: str, content: bytes) -> Path:
-    path = project.figures_dir() / file
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UnveilError(f"{path}: cannot be written ({error.strerror}): free space or choose UNVEIL_WORK") from error
-    return path
 
 
 def _captions() -> dict[str, dict[str, str]]:
@@ -500,22 +468,13 @@ def _note(name: str, file: str, caption: str, notebook: str | None) -> None:
     captions = _captions()
     captions[name] = {"caption": caption, "file": file} | ({"notebook": notebook} if notebook else {})
     text = json.dumps(captions, indent=1, sort_keys=True, ensure_ascii=False)
-    _write("captions.json", (text + "\n").encode())
+    files.write(project.figures_dir() / "captions.json", text + "\n")
 
 
 def _origin(name: str, note: Mapping[str, str]) -> str:
-    """Where ``"<name>"`` stands in a notebook: a link to it with the section and the number of the cell."""
+    """A link to the notebook that makes the figure."""
     pattern = f"{note['notebook']}.ipynb" if "notebook" in note else f"{name[:2]}_*.ipynb"
-    for path in sorted((project.ROOT / "notebooks").glob(pattern)):
-        section = ""
-        link = f"[{path.stem}]({os.path.relpath(path, project.figures_dir()).replace(os.sep, '/')})"
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            source = "".join(cell["source"])
-            if cell["cell_type"] == "markdown":
-                headings = re.findall(r"^#+ +(.+)$", source, re.MULTILINE)
-                section = headings[-1].strip() if headings else section
-            elif cell["cell_type"] == "code" and re.search(rf"[\"']{name}[\"']", source):
-                count = cell.get("execution_count")
-                return f"{link}, {section}" + (f", cell [{count}]" if count else "")
-        return link
-    return note.get("notebook", "")
+    path = next(iter(sorted((project.ROOT / "notebooks").glob(pattern))), None)
+    if path is None:
+        return note.get("notebook", "")
+    return f"[{path.stem}]({os.path.relpath(path, project.figures_dir()).replace(os.sep, '/')})"
