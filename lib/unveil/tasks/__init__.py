@@ -1,0 +1,1 @@
+"""Where a forward model meets `restore`: one file or package per task."""

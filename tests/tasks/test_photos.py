@@ -1,0 +1,114 @@
+"""Clean pictures and the reading of everybody's."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unveil.degrade.sampling import Resize
+from unveil.errors import UnveilError
+from unveil.tasks import photos
+
+
+@pytest.fixture
+def colours():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+
+
+def test_leaves_depend_on_the_seed_alone_and_look_like_photographs():
+    one, again, other = photos.leaves(2)[0], photos.leaves(2)[0], photos.leaves(2)[1]
+    assert one.shape == (3, 256, 256) and one.dtype == np.uint8
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    gray = np.stack([photos.leaves(8)[i].mean(0) for i in range(8)])
+    power = np.abs(np.fft.rfft(gray - gray.mean((1, 2), keepdims=True), axis=2))[..., 1:] ** 2
+    slope = np.polyfit(np.log(np.arange(1, 65)), np.log(power.mean((0, 1))[:64]), 1)[0]
+    assert -2.6 < slope < -1.2  # natural images: about −2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 40)])
+def test_leaves_of_any_shape(shape):
+    picture = photos.dead_leaves(shape, np.random.default_rng(0))
+    assert picture.shape == (3, *shape) and picture.dtype == np.float32 and 0 <= picture.min() <= picture.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "channels"),
+    [("RGB", "png", 3), ("L", "png", 1), ("P", "png", 3), ("LA", "png", 2), ("RGBA", "png", 4), ("1", "png", 1)]
+    + [("CMYK", "jpg", 3), ("YCbCr", "jpg", 3), ("LAB", "tif", 3)],
+)
+def test_every_kind_of_picture(colours, tmp_path, mode, suffix, channels):
+    file = tmp_path / f"picture.{suffix}"
+    colours.convert(mode).save(file)
+    assert photos.read(file).shape == (channels, 20, 30)
+    assert photos.read(file, 1).shape == (1, 20, 30) and photos.read(file, 3).shape == (3, 20, 30)
+    assert 0 <= photos.read(file).min() and photos.read(file).max() <= 1
+
+
+def test_sixteen_bits_survive(tmp_path):
+    picture = np.arange(600, dtype=np.float32).reshape(1, 20, 30) / 65535
+    file = photos.write(tmp_path / "deep.png", picture, bits=16)
+    assert np.abs(photos.read(file) - picture).max() < 1e-6
+
+
+def test_animation_orientation_and_one_pixel(colours, tmp_path):
+    colours.save(tmp_path / "moving.gif", save_all=True, append_images=[colours.rotate(90)])
+    exif = colours.getexif()
+    exif[274] = 6
+    colours.save(tmp_path / "turned.jpg", exif=exif)
+    colours.resize((1, 1)).save(tmp_path / "one.png")
+    assert photos.read(tmp_path / "moving.gif").shape[1:] == (20, 30)
+    assert photos.read(tmp_path / "turned.jpg").shape == (3, 30, 20)
+    assert photos.read(tmp_path / "one.png").shape == (3, 1, 1)
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert photos.read(tmp_path / "clear.png", 3).min() == 1
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "truncated", "missing", "folder", "huge"])
+def test_bad_files_are_named_in_one_line(colours, tmp_path, kind, monkeypatch):
+    file = tmp_path / f"{kind}.png"
+    colours.save(tmp_path / "good.png")
+    good = (tmp_path / "good.png").read_bytes()
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "huge":
+        monkeypatch.setattr(photos, "LARGEST", 100)
+        file.write_bytes(good)
+    elif kind != "missing":
+        file.write_bytes({"empty": b"", "text": b"hello", "truncated": good[:600]}[kind])
+    with pytest.raises(UnveilError, match=kind) as caught:
+        photos.read(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    file = photos.write(tmp_path / "a.png", np.zeros((8, 8), np.float32))
+    with pytest.raises(UnveilError, match="exists already"):
+        photos.write(file, np.ones((1, 8, 8), np.float32))
+    photos.write(file, np.ones((1, 8, 8), np.float32), overwrite=True)
+    assert photos.read(file).min() == 1
+
+
+def test_every_free_photo_has_a_licence():
+    table = (photos.project.ROOT / "data" / "samples" / "photos" / "LICENCES.csv").read_text(encoding="utf-8")
+    pictures = photos.free_photos()
+    assert len(pictures) == 65 and all(name in table for name in pictures.ids)
+
+
+def test_cifar_from_the_binary_version(tmp_path):
+    record = np.concatenate([[3], np.repeat([10, 20, 30], 1024)]).astype(np.uint8)
+    np.stack([record, record]).tofile(tmp_path / "data_batch_1.bin")
+    pictures = photos.cifar(tmp_path)
+    assert len(pictures) == 2 and pictures[1].shape == (3, 32, 32) and pictures[1][2, 5, 5] == 30
+
+
+def test_pairs_are_aligned_at_any_scale_and_size():
+    pairs = photos.Degraded(photos.samples(["chelsea"]).shrunk(0.5) + photos.leaves(1) * 2, Resize(1 / 2), scale=2)
+    assert len(pairs) == 3 and len(set(pairs.ids)) == 3
+    low, high = pairs.item(0, np.random.default_rng(0))
+    assert high.shape == (3, 150, 226) and low.shape == (3, 75, 113)
+    low, high = pairs.item(1, np.random.default_rng(0), (32, 40))
+    assert low.shape == (3, 32, 40) and high.shape == (3, 64, 80)
+    assert np.abs(high.reshape(3, 32, 2, 40, 2).mean((2, 4)) - low).mean() < 0.02
+    assert pairs.item(0, np.random.default_rng(0), (100, 20))[1].shape == (3, 200, 40)
