@@ -24,7 +24,7 @@ def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-3) -> Te
 def objects(
     prediction: Tensor, target: Tensor, squared_weight: float = 0.0, object_weight: float = 3.0, contrast: float = 0.05
 ) -> Tensor:
-    """|d| + ``squared_weight`` · d² of differences d; what stands out of the target counts 1 + ``object_weight`` times."""
+    """|d| + ``squared_weight`` · d² of differences d; what stands out counts 1 + ``object_weight`` times."""
     error = (prediction - target).abs()
     error = error + squared_weight * error.square()
     return ((1 + object_weight * standing_out(target, contrast)) * error).mean()
