@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unveil.degrade.sampling import Resize
 from unveil.errors import UnveilError
 from unveil.tasks import photos
 
@@ -93,7 +92,7 @@ def test_nothing_is_overwritten_unasked(tmp_path):
 def test_every_free_photo_has_a_licence():
     table = (photos.project.ROOT / "data" / "samples" / "photos" / "LICENCES.csv").read_text(encoding="utf-8")
     pictures = photos.free_photos()
-    assert len(pictures) == 65 and all(name in table for name in pictures.ids)
+    assert len(pictures) == 65 and all(name.split("/")[1] in table for name in pictures.ids)
 
 
 def test_cifar_from_the_binary_version(tmp_path):
@@ -101,14 +100,3 @@ def test_cifar_from_the_binary_version(tmp_path):
     np.stack([record, record]).tofile(tmp_path / "data_batch_1.bin")
     pictures = photos.cifar(tmp_path)
     assert len(pictures) == 2 and pictures[1].shape == (3, 32, 32) and pictures[1][2, 5, 5] == 30
-
-
-def test_pairs_are_aligned_at_any_scale_and_size():
-    pairs = photos.Degraded(photos.samples(["chelsea"]).shrunk(0.5) + photos.leaves(1) * 2, Resize(1 / 2), scale=2)
-    assert len(pairs) == 3 and len(set(pairs.ids)) == 3
-    low, high = pairs.item(0, np.random.default_rng(0))
-    assert high.shape == (3, 150, 226) and low.shape == (3, 75, 113)
-    low, high = pairs.item(1, np.random.default_rng(0), (32, 40))
-    assert low.shape == (3, 32, 40) and high.shape == (3, 64, 80)
-    assert np.abs(high.reshape(3, 32, 2, 40, 2).mean((2, 4)) - low).mean() < 0.02
-    assert pairs.item(0, np.random.default_rng(0), (100, 20))[1].shape == (3, 200, 40)

@@ -21,6 +21,11 @@ def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-3) -> Te
     return (torch.sqrt((prediction - target).square() + epsilon**2) - epsilon).mean()
 
 
+def root(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean over the images of √mean d²: images of weak and of strong noise count alike, as in a mean of PSNRs."""
+    return torch.sqrt((prediction - target).square().flatten(1).mean(1) + 1e-6).mean()
+
+
 def objects(
     prediction: Tensor, target: Tensor, squared_weight: float = 0.0, object_weight: float = 3.0, contrast: float = 0.05
 ) -> Tensor:
@@ -40,6 +45,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": F.mse_loss,
     "l1": F.l1_loss,
     "charbonnier": charbonnier,
+    "root": root,
     "objects": objects,
 }
 

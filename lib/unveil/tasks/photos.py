@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unveil import files, project
-from unveil.degrade.base import Operator
 from unveil.degrade.sampling import Resize
 from unveil.errors import UnveilError
 
@@ -65,14 +64,12 @@ def _array(picture: Image.Image, channels: int | None) -> np.ndarray:
         picture = picture.convert("L" if channels == 1 else "RGB")
     x = np.asarray(picture)
     x = x[None] if x.ndim == 2 else x.transpose(2, 0, 1)
-    return np.divide(x, np.float32(255), dtype=np.float32, order="C")
+    return unit(np.ascontiguousarray(x))
 
 
 def write(path: str | os.PathLike[str], picture: np.ndarray, overwrite: bool = False, bits: int = 8) -> Path:
     """Write (C, H, W) or (H, W) in [0, 1], rounded; the suffix says the format. 16 bits: gray PNG or TIFF only."""
-    path, x = Path(path), picture if picture.ndim == 3 else picture[None]
-    if path.exists() and not overwrite:
-        raise UnveilError(f"{path}: exists already; choose another --out or say --overwrite")
+    path, x = vacant(path, overwrite), picture if picture.ndim == 3 else picture[None]
     if path.suffix.lower() not in SUFFIXES:
         raise UnveilError(f"{path}: unknown kind of picture; use one of {', '.join(sorted(SUFFIXES))}")
     if path.suffix.lower() in (".jpg", ".jpeg", ".bmp") and len(x) in (2, 4):
@@ -84,9 +81,21 @@ def write(path: str | os.PathLike[str], picture: np.ndarray, overwrite: bool = F
     return path
 
 
+def vacant(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """The path, if nothing is there or may be overwritten; ask before long work."""
+    if Path(path).exists() and not overwrite:
+        raise UnveilError(f"{path}: exists already; choose another --out or say --overwrite")
+    return Path(path)
+
+
 def bytes_of(picture: np.ndarray) -> np.ndarray:
-    """[0, 1] to uint8, clipped and rounded."""
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    """[0, 1] to uint8, clipped and rounded; bytes stay."""
+    return picture if picture.dtype == np.uint8 else np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def unit(picture: np.ndarray) -> np.ndarray:
+    """Bytes to float32 in [0, 1]; floats stay."""
+    return np.divide(picture, np.float32(255), dtype=np.float32) if picture.dtype == np.uint8 else picture
 
 
 def shown(picture: np.ndarray) -> np.ndarray:
@@ -126,13 +135,17 @@ class Pictures:
     def shrunk(self, factor: float) -> Pictures:
         """Averaged down, 0 < factor ≤ 1, which also hides JPEG's traces."""
         down, ids = Resize(factor, "area"), [f"{i}@{factor}" for i in self.ids]
-        return Pictures(ids, cache(lambda i: bytes_of(down(self[i].astype(np.float32) / 255))))
+        return Pictures(ids, cache(lambda i: bytes_of(down(unit(self[i])))))
 
 
 def folder(path: str | os.PathLike[str]) -> Pictures:
     """All pictures of a folder, read anew each time."""
-    paths = find([path])
-    return Pictures([str(p.relative_to(path)) for p in paths], lambda i: bytes_of(read(paths[i], 3)))
+    return several(find([path]))
+
+
+def several(paths: Sequence[Path]) -> Pictures:
+    """Pictures from these files."""
+    return Pictures([f"{p.parent.name}/{p.name}" for p in paths], lambda i: bytes_of(read(paths[i], 3)))
 
 
 def free_photos() -> Pictures:
@@ -226,35 +239,3 @@ def _paint(canvas, covered, remaining, form, colour, slope, wave):  # type: igno
         if remaining == 0:
             break
     return remaining
-
-
-@dataclass
-class Degraded:
-    """Pairs (operator(clean), clean), degraded anew each time; ``prepare`` makes the target of the clean picture first.
-
-    ``scale`` is target pixels per input pixel. Pictures smaller than a crop are continued mirrored.
-    """
-
-    pictures: Pictures
-    operator: Operator
-    scale: int = 1
-    prepare: Callable[[np.ndarray], np.ndarray] = lambda clean: clean
-
-    ids = property(lambda self: self.pictures.ids)
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def item(
-        self, i: int, rng: np.random.Generator, crop: tuple[int, int] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        clean, scale = self.pictures[i], self.scale
-        sides = clean.shape[1:]
-        height, width = (scale * n for n in (crop or [side // scale for side in sides]))
-        top, left = (
-            int(rng.integers(max(0, n - m) + 1)) if crop else 0 for n, m in zip(sides, (height, width), strict=True)
-        )
-        part = clean[:, top : top + height, left : left + width].astype(np.float32) / np.float32(255)
-        lacking = (height - part.shape[1], width - part.shape[2])
-        target = self.prepare(np.pad(part, ((0, 0), (0, lacking[0]), (0, lacking[1])), mode="symmetric"))
-        return self.operator(target, rng), target

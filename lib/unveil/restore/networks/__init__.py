@@ -9,9 +9,13 @@ from typing import Any
 from unveil.errors import UnveilError
 from unveil.restore.networks.autoencoder import DenoisingAutoencoder
 from unveil.restore.networks.base import Restorer
+from unveil.restore.networks.five_layers import FiveLayers
 from unveil.restore.networks.level import LevelUNet, MultiViewUNet
 from unveil.restore.networks.nafnet import NAFNet
 from unveil.restore.networks.rednet import REDNet
+from unveil.restore.networks.residual_unet import ResidualUNet
+from unveil.restore.networks.srcnn import SRCNN
+from unveil.restore.networks.subpixel import SubPixel
 from unveil.restore.networks.unet import UNet
 
 NETWORKS: dict[str, type[Restorer]] = {
@@ -21,6 +25,10 @@ NETWORKS: dict[str, type[Restorer]] = {
     "level": LevelUNet,
     "multiview": MultiViewUNet,
     "autoencoder": DenoisingAutoencoder,
+    "five_layers": FiveLayers,
+    "residual_unet": ResidualUNet,
+    "srcnn": SRCNN,
+    "subpixel": SubPixel,
 }
 
 
