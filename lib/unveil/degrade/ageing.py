@@ -84,13 +84,13 @@ class Ageing(Operator):
         steps["blur"] = gaussian_filter(steps["gamma"], (0, *2 * [rng.uniform(*self.blur)]))
         black, white = rng.uniform(*self.black), rng.uniform(*self.white)
         steps["fading"] = np.float32(black) + np.float32(white - black) * steps["blur"]
-        steps["stains"] = steps["fading"] + np.float32(self.stain) * _clouds(x.shape[1:], 48, rng)
+        steps["stains"] = steps["fading"] + np.float32(self.stain) * clouds(x.shape[1:], 48, rng)
         grain = _grain(x.shape[1:], rng.uniform(*self.grain_size), rng) * np.float32(rng.uniform(*self.grain))
         level = steps["stains"].clip(0, 1)
         steps["grain"] = (steps["stains"] + grain * (0.5 + np.sqrt(level * (1 - level)))).clip(0, 1)
         cover = self.cover(x.shape[1:], rng)
         tone = rng.uniform(0.8, 1.0) if rng.random() < self.bright else rng.uniform(0.0, 0.15)
-        surface = np.float32(tone) + 0.03 * _clouds(x.shape[1:], 4, rng) + 0.3 * grain
+        surface = np.float32(tone) + 0.03 * clouds(x.shape[1:], 4, rng) + 0.3 * grain
         steps["damage"] = (steps["grain"] * (1 - cover) + surface * cover).clip(0, 1)[None]
         steps["mask"] = (cover > 0.25).astype(np.float32)[None]
         return {name: step.reshape(1, *x.shape[1:]) for name, step in steps.items()}
@@ -124,7 +124,7 @@ class Ageing(Operator):
         return replace(self, **fade, **ranges, **{name: strength * getattr(self, name) for name in times})
 
 
-def _clouds(shape: tuple[int, int], size: int, rng: np.random.Generator) -> np.ndarray:
+def clouds(shape: tuple[int, int], size: int, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise in about [−1, 1] whose blobs are ``size`` pixels wide."""
     rows, columns = (max(2, round(n / size) + 1) for n in shape)
     coarse = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))

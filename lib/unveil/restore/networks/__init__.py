@@ -9,7 +9,10 @@ from typing import Any
 from unveil.errors import UnveilError
 from unveil.restore.networks.autoencoder import DenoisingAutoencoder
 from unveil.restore.networks.base import Restorer
+from unveil.restore.networks.colouriser import Colouriser
+from unveil.restore.networks.finder import DamageFinder
 from unveil.restore.networks.five_layers import FiveLayers
+from unveil.restore.networks.gated import GatedUNet
 from unveil.restore.networks.level import LevelUNet, MultiViewUNet
 from unveil.restore.networks.nafnet import NAFNet
 from unveil.restore.networks.rednet import REDNet
@@ -29,6 +32,9 @@ NETWORKS: dict[str, type[Restorer]] = {
     "residual_unet": ResidualUNet,
     "srcnn": SRCNN,
     "subpixel": SubPixel,
+    "finder": DamageFinder,
+    "gated": GatedUNet,
+    "colouriser": Colouriser,
 }
 
 
