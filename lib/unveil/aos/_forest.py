@@ -11,17 +11,15 @@ x = X sees the point (x, y, z) at column ``CENTER + d (x - X)`` and row ``CENTER
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-# ---- the rig -------------------------------------------------------------------------------------------------------
-SIZE = 512  # pixels, both ways
-ALTITUDE = 35.0  # m above the ground
-FOCAL = SIZE / 2 / np.tan(np.radians(25.0))  # pixels; field of view 50 degrees
+from unveil.aos._kernels import compiled
+from unveil.aos.camera import ALTITUDE, FOCAL, POSITIONS, SIZE
+
 CENTER = (SIZE - 1) / 2  # pixels, the principal point where pixel centres lie at whole numbers
-CAMERAS_X = np.arange(5.0, -6.0, -1.0)  # m along the flight, views 0 … 10
 # ---- where trees stand ---------------------------------------------------------------------------------------------
 PLOT = 2 * (100 / 2.1 - 1)  # m, side of the square of one hectare that is planted
 REACH = (27.0, 22.0)  # m from the centre in x and y: trees beyond are in no view
@@ -41,26 +39,20 @@ TWIG = 0.198  # half side of a twig's quad
 WOBBLE = 0.05  # a parameter of half the trees is multiplied by 1 ± this
 FACETED = 0.11  # m: wood of a larger radius is drawn as a hexagonal tube, thinner wood as one ribbon
 # ---- twig textures (lengths as fractions of the quad's side) -------------------------------------------------------
-TEXTURE = 96  # texels, both ways
-TEXTURES = 4  # different ones per run, each also mirrored
+TEXTURE, TEXTURES = 96, 4  # texels both ways; different ones per run, each also mirrored
 LEAFLET_ANGLE = (10.0, 90.0)  # degrees from the stem
 LEAFLET_GRAIN = 0.35  # standard deviation of the tone from texel to texel
 STEM = 0.012  # half-width
+CLEAR = -128  # texel that hides nothing
 # ---- gray levels ---------------------------------------------------------------------------------------------------
-GRAY_PER_KELVIN = 255 / 45
-BLACK_KELVIN = 285.0  # K, gray level 0
+GRAY_PER_KELVIN, BLACK_KELVIN = 255 / 45, 285.0  # gray level 0 is 285 K
 SKY, SUN = 5.0, 51.2  # K: heating of a surface by the sky, by the sun at right angles and albedo 1
 TONE, SPREAD = 0.20, 0.05  # relative variation of leaf albedo: within a twig's texture, between twigs
 TRUNK_ALBEDO = 0.15
-_CLEAR = -128  # texel that hides nothing
 
 
-@dataclass(frozen=True)
-class Light:
-    """Where the sun stands and how much ambient light there is.
-
-    ambient: 0…1; azimuth, compass: degrees from the zenith, and around it.
-    """
+class Light(NamedTuple):
+    """Ambient light (0…1) and the sun's place: azimuth and compass in degrees from the zenith and around it."""
 
     ambient: float
     azimuth: float
@@ -78,37 +70,31 @@ class Light:
         return GRAY_PER_KELVIN * (kelvin - BLACK_KELVIN + heating)
 
 
-@dataclass(frozen=True)
-class Species:
+class Species(NamedTuple):
     """What the trees of one run have in common; lengths in units of UNIT, leaflets as fractions of a twig's quad."""
 
-    length: float = 0.87
-    taper: float = 0.73
-    climb: float = 0.41
-    grow: float = 0.12
-    trunk: float = 1.0
-    levels: int = 5
-    leaflet_length: float = 0.115
-    leaflet_width: float = 0.032
-    leaflets: int = 34
-    leaf_albedo: float = 0.14
+    length: float
+    taper: float
+    climb: float
+    grow: float
+    trunk: float
+    levels: int
+    leaflet_length: float
+    leaflet_width: float
+    leaflets: int
+    leaf_albedo: float
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Species:
         """A random species: one in five branches once more and has narrower leaflets."""
         fine = rng.random() < 0.2
-        return cls(
-            length=rng.uniform(0.75, 0.95),
-            taper=rng.uniform(0.70, 0.80),
-            climb=rng.uniform(0.36, 0.50),
-            grow=rng.uniform(0.10, 0.35),
-            trunk=rng.uniform(0.85, 1.15),
-            levels=6 if fine else 5,
-            leaflet_length=rng.uniform(0.09, 0.14),
-            leaflet_width=rng.uniform(0.027, 0.042) * (0.75 if fine else 1.0),
-            leaflets=int(rng.integers(29, 45)),
-            leaf_albedo=rng.uniform(0.10, 0.18),
+        length, taper, climb, lift, trunk, leaflet = (
+            rng.uniform(*limits)
+            for limits in ((0.75, 0.95), (0.70, 0.80), (0.36, 0.50), (0.10, 0.35), (0.85, 1.15), (0.09, 0.14))
         )
+        width = rng.uniform(0.027, 0.042) * (0.75 if fine else 1.0)
+        count, albedo = int(rng.integers(29, 45)), rng.uniform(0.10, 0.18)
+        return cls(length, taper, climb, lift, trunk, 6 if fine else 5, leaflet, width, count, albedo)
 
 
 def project(points: np.ndarray) -> np.ndarray:
@@ -130,9 +116,13 @@ def _unit(v: np.ndarray) -> np.ndarray:
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
 
 
+def _whim(rng: np.random.Generator, shape: tuple[int, ...] | int) -> np.ndarray:
+    return np.abs(np.cos(rng.uniform(0, 2 * np.pi, shape)))
+
+
 def _fork(rng: np.random.Generator, direction: np.ndarray, lift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unit directions of the two children of branches pointing along `direction` (n, 3); `lift` (n,) bends them up."""
-    r = np.abs(np.cos(rng.uniform(0, 2 * np.pi, (len(direction), 1))))
+    r = _whim(rng, (len(direction), 1))
     normal = np.cross(direction, direction[:, [2, 0, 1]])
     tangent = np.cross(direction, normal)
     aside = np.where(r > 0.5, -1, 1) * (r * normal + (1 - r) * tangent)
@@ -141,9 +131,75 @@ def _fork(rng: np.random.Generator, direction: np.ndarray, lift: np.ndarray) -> 
     across = first - direction * (first * direction).sum(1, keepdims=True)
     second = first - BRANCH_FACTOR * (across * first).sum(1, keepdims=True) * across
     first, second = np.where(r > 0.5, second, first), np.where(r > 0.5, first, second)
-    up = np.zeros_like(direction)
-    up[:, 2] = lift
+    up = np.outer(lift, [0, 0, 1])
     return _unit(first + up), _unit(second + up)
+
+
+class _Grower:
+    """Collects the wood and twigs of trees at `places` (n, 2), grown in units of UNIT with the trunk's foot at 0."""
+
+    def __init__(self, rng: np.random.Generator, places: np.ndarray, species: Species) -> None:
+        self.rng, self.places, self.species = rng, places, species
+        self.length, self.taper, self.climb, self.lift = (self.wobble(v) for v in species[:4])
+        self.height, self.radius, self.twist = (self.wobble(v) for v in (TRUNK * species.trunk, RADIUS, TWIST))
+        self.turn = rng.uniform(0, 2 * np.pi, len(places))
+        self.wood, self.twigs = [], []
+
+    def wobble(self, value: float) -> np.ndarray:
+        n = len(self.places)
+        return value * np.where(self.rng.random(n) < 0.5, self.rng.uniform(1 - WOBBLE, 1 + WOBBLE, n), 1.0)
+
+    def place(self, points: np.ndarray, tree: np.ndarray) -> np.ndarray:
+        """Points (n, …, 3) of the trees (n,) in metres."""
+        shape = (-1,) + (1,) * (points.ndim - 2)
+        c, s, px, py = (
+            a.reshape(shape) for a in (np.cos(self.turn[tree]), np.sin(self.turn[tree]), *self.places[tree].T)
+        )
+        x, y, z = np.moveaxis(points, -1, 0) * UNIT
+        return np.stack([c * x - s * y + px, s * x + c * y + py, z], -1)
+
+    def add_wood(self, tail, head, tail_radius, head_radius, tree) -> None:
+        radii = np.stack([tail_radius, head_radius], -1) * UNIT
+        self.wood.append(np.concatenate([self.place(tail, tree), self.place(head, tree), radii], -1))
+
+    def trunks(self) -> list[tuple]:
+        """Grows the trunks; returns (level, head, direction, length, radius, tree) of branches that have yet to fork."""
+        tree, levels, fronts = np.arange(len(self.places)), self.species.levels, []
+        length, radius = self.length, self.radius
+        head = np.outer(self.height, [0, 0, 1.0])
+        self.add_wood(0 * head, head, radius / FLARE, radius, tree)
+        for step in range(STEPS, 0, -1):
+            r = _whim(self.rng, len(tree))
+            angle = 2 * np.pi * self.twist * step / STEPS
+            side = _unit(np.stack([np.sin(angle), np.cos(angle), r], -1))
+            side = _unit(side + np.outer(self.lift, [0, 0, 1]))
+            end = head + side * length[:, None]
+            self.add_wood(head, end, radius * 0.85, radius * RADIUS_FALLOFF, tree)
+            fronts.append((levels - 1, end, side, LENGTH_FACTOR * length**LENGTH_POWER, radius * RADIUS_FALLOFF, tree))
+            kink = (r - 0.5) * 2 * KINK
+            above = head + np.stack([kink, kink, self.climb], -1)
+            self.add_wood(head, above, radius, radius * self.taper, tree)
+            axis = _unit(above - head)
+            head, radius, length = above, radius * self.taper, length * self.taper
+        return [*fronts, (levels, head, axis, length, radius, tree)]
+
+    def branches(self, fronts: list[tuple]) -> None:
+        """Forks the branches down to level 0, where every end carries a twig."""
+        for level in range(self.species.levels, -1, -1):
+            now, fronts = [f for f in fronts if f[0] == level], [f for f in fronts if f[0] != level]
+            head, direction, length, radius, tree = (np.concatenate(part) for part in list(zip(*now, strict=True))[1:])
+            pair = _fork(self.rng, direction, self.lift[tree] * (level / self.species.levels) ** 2)
+            child_length, thin = LENGTH_FACTOR * length**LENGTH_POWER, radius * RADIUS_FALLOFF
+            for d in pair:
+                end = head + d * length[:, None]
+                self.add_wood(head, end, radius * 0.85, thin if level else thin * 0.3, tree)
+                if level:
+                    fronts.append((level - 1, end, d, child_length, thin, tree))
+                else:
+                    across = TWIG * _unit(np.cross(*pair))
+                    foot, tip = end - d * child_length[:, None], end + d * (2 * TWIG - child_length)[:, None]
+                    quad = np.stack([foot - across, foot + across, tip + across, tip - across], 1)
+                    self.twigs.append(self.place(quad, tree))
 
 
 def grow(rng: np.random.Generator, places: np.ndarray, species: Species) -> tuple[np.ndarray, np.ndarray]:
@@ -152,78 +208,19 @@ def grow(rng: np.random.Generator, places: np.ndarray, species: Species) -> tupl
     Returns the wood (m, 8): both ends in metres, both radii in metres; and the twigs (k, 4, 3): corners in metres,
     the twig's stem running from the middle of side 0–1 to the middle of side 3–2.
     """
-    n = len(places)
-
-    def wobble(value: float) -> np.ndarray:
-        return value * np.where(rng.random(n) < 0.5, rng.uniform(1 - WOBBLE, 1 + WOBBLE, n), 1.0)
-
-    length, taper, climb, lift = (wobble(v) for v in (species.length, species.taper, species.climb, species.grow))
-    height, radius, twist = wobble(TRUNK * species.trunk), wobble(RADIUS), wobble(TWIST)
-    turn = rng.uniform(0, 2 * np.pi, n)
-    tree = np.arange(n)
-    wood, twigs = [], []
-
-    def place(points: np.ndarray, which: np.ndarray) -> np.ndarray:
-        c, s = np.cos(turn[which]), np.sin(turn[which])
-        shape = (-1,) + (1,) * (points.ndim - 2)
-        c, s = c.reshape(shape), s.reshape(shape)
-        x, y, z = np.moveaxis(points, -1, 0) * UNIT
-        px, py = places[which].T
-        return np.stack([c * x - s * y + px.reshape(shape), s * x + c * y + py.reshape(shape), z], -1)
-
-    def add_wood(tail, head, tail_radius, head_radius, which):
-        radii = np.stack([tail_radius, head_radius], -1) * UNIT
-        wood.append(np.concatenate([place(tail, which), place(head, which), radii], -1))
-
-    head = np.zeros((n, 3))
-    head[:, 2] = height
-    add_wood(np.zeros((n, 3)), head, radius / FLARE, radius, tree)
-    fronts = []  # (level, head, direction, length, radius, tree) of branches that have still to fork
-    axis = np.tile([0.0, 0.0, 1.0], (n, 1))
-    for step in range(STEPS, 0, -1):
-        r = np.abs(np.cos(rng.uniform(0, 2 * np.pi, n)))
-        angle = 2 * np.pi * twist * step / STEPS
-        side = _unit(np.stack([np.sin(angle), np.cos(angle), r], -1))
-        side = _unit(side + np.outer(lift, [0, 0, 1]))
-        end = head + side * length[:, None]
-        add_wood(head, end, radius * 0.85, radius * RADIUS_FALLOFF, tree)
-        side_length = LENGTH_FACTOR * length**LENGTH_POWER
-        fronts.append((species.levels - 1, end, side, side_length, radius * RADIUS_FALLOFF, tree))
-        kink = (r - 0.5) * 2 * KINK
-        above = head + np.stack([kink, kink, climb], -1)
-        add_wood(head, above, radius, radius * taper, tree)
-        axis = _unit(above - head)
-        head, radius, length = above, radius * taper, length * taper
-    fronts.append((species.levels, head, axis, length, radius, tree))
-
-    for level in range(species.levels, -1, -1):
-        now = [f for f in fronts if f[0] == level]
-        fronts = [f for f in fronts if f[0] != level]
-        head, direction, length, radius, which = (np.concatenate([f[k] for f in now]) for k in range(1, 6))
-        pair = _fork(rng, direction, lift[which] * (level / species.levels) ** 2)
-        heads = [head + d * length[:, None] for d in pair]
-        child_length = LENGTH_FACTOR * length**LENGTH_POWER
-        thin = radius * RADIUS_FALLOFF
-        for d, end in zip(pair, heads, strict=True):
-            add_wood(head, end, radius * 0.85, thin if level else thin * 0.3, which)
-            if level:
-                fronts.append((level - 1, end, d, child_length, thin, which))
-            else:
-                across = TWIG * _unit(np.cross(*pair))
-                foot, tip = end - d * child_length[:, None], end + d * (2 * TWIG - child_length)[:, None]
-                twigs.append(place(np.stack([foot - across, foot + across, tip + across, tip - across], 1), which))
-    return np.concatenate(wood), np.concatenate(twigs)
+    grower = _Grower(rng, places, species)
+    grower.branches(grower.trunks())
+    return np.concatenate(grower.wood), np.concatenate(grower.twigs)
 
 
 def twig_textures(rng: np.random.Generator, species: Species) -> np.ndarray:
-    """(2 · TEXTURES, TEXTURE, TEXTURE) int8: tone of each texel in 1/100, or the mark of a clear texel."""
+    """(2 · TEXTURES, TEXTURE, TEXTURE) int8: tone of each texel in 1/100, or CLEAR."""
     v, u = (np.mgrid[:TEXTURE, :TEXTURE].astype(np.float32) + 0.5) / TEXTURE
-    textures = np.full((TEXTURES, TEXTURE, TEXTURE), _CLEAR, np.int8)
+    textures = np.full((TEXTURES, TEXTURE, TEXTURE), CLEAR, np.int8)
     for texture in textures:
         texture[(np.abs(u - 0.5) < STEM) & (v < 0.9)] = -100
         grain = LEAFLET_GRAIN * rng.standard_normal(u.shape)
-        feet = np.linspace(0.05, 0.85, species.leaflets)
-        for k, foot in enumerate(feet):
+        for k, foot in enumerate(np.linspace(0.05, 0.85, species.leaflets)):
             angle = np.radians(rng.uniform(*LEAFLET_ANGLE)) * (1 if k % 2 else -1)
             half, width = species.leaflet_length * rng.uniform(0.8, 1.2), species.leaflet_width * rng.uniform(0.8, 1.2)
             sine, cosine = np.sin(angle), np.cos(angle)
@@ -237,30 +234,22 @@ def twig_textures(rng: np.random.Generator, species: Species) -> np.ndarray:
     return np.concatenate([textures, textures[:, :, ::-1]])
 
 
-def _perpendicular(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two unit vectors at right angles to unit vectors (n, 3) and to each other; the second points up if it can."""
-    level = np.cross(axis, [0.0, 0.0, 1.0])
-    steep = np.linalg.norm(level, axis=1) < 1e-3
-    level[steep] = [1.0, 0.0, 0.0]
-    level = _unit(level)
-    return level, np.cross(level, axis)
-
-
 def wood_quads(wood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Quads (q, 4, 3) in metres and their unit normals (q, 3) of wood (m, 8)."""
-    thick = wood[:, 6] > FACETED
     tail, head, radii = wood[:, :3], wood[:, 3:6], wood[:, 6:]
-    level, up = _perpendicular(_unit(head - tail))
-    corners, normals = [], []
-    across, top = level[~thick, None], up[~thick]
-    t, h, r = tail[~thick, None], head[~thick, None], radii[~thick, :, None]
-    a, b = across * r[:, :1], across * r[:, 1:]
-    corners.append(np.concatenate([t - a, t + a, h + b, h - b], 1))
-    normals.append(top)
-    tail, head, level, up, radii = tail[thick], head[thick], level[thick], up[thick], radii[thick]
+    axis = _unit(head - tail)
+    level = np.cross(axis, [0.0, 0.0, 1.0])
+    level[np.linalg.norm(level, axis=1) < 1e-3] = [1.0, 0.0, 0.0]
+    level = _unit(level)
+    up = np.cross(level, axis)
+    thick = radii[:, 0] > FACETED
+    across, ends = level[~thick, None], (tail[~thick, None], head[~thick, None])
+    a, b = across * radii[~thick, None, :1], across * radii[~thick, None, 1:]
+    corners = [np.concatenate([ends[0] - a, ends[0] + a, ends[1] + b, ends[1] - b], 1)]
+    normals = [up[~thick]]
+    tail, head, level, up, (t, h) = tail[thick], head[thick], level[thick], up[thick], radii[thick].T[:, :, None]
     ring = [np.cos(k * np.pi / 3) * level + np.sin(k * np.pi / 3) * up for k in range(7)]
     for one, two in zip(ring[:-1], ring[1:], strict=True):
-        t, h = radii[:, :1], radii[:, 1:]
         corners.append(np.stack([tail + one * t, tail + two * t, head + two * h, head + one * h], 1))
         normals.append(_unit(one + two))
     corners, normals = np.concatenate(corners), np.concatenate(normals)
@@ -268,8 +257,7 @@ def wood_quads(wood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return corners[seen], normals[seen]
 
 
-@dataclass(frozen=True)
-class Forest:
+class Forest(NamedTuple):
     """The forward model: what the trees of one run do to the scene below them.
 
     corners (q, 4, 3) float32 as `project` gives them; texture (q,) int16, -1 for plain quads; gray (q, 2) float32:
@@ -283,17 +271,10 @@ class Forest:
 
     @classmethod
     def grow(
-        cls,
-        rng: np.random.Generator,
-        density: int,
-        light: Light,
-        tree_kelvin: float,
-        trunk_kelvin: float,
-        species: Species | None = None,
+        cls, rng: np.random.Generator, density: int, light: Light, tree_kelvin: float, trunk_kelvin: float
     ) -> Forest:
         """Grows `density` trees per hectare under the given light; leaves and wood at the given temperatures in K."""
-        species = species or Species.draw(rng)
-        places = plant(rng, density)
+        species, places = Species.draw(rng), plant(rng, density)
         if not len(places):
             none = np.zeros((0, 4, 3), np.float32)
             return cls(none, np.zeros(0, np.int16), np.zeros((0, 2), np.float32), np.zeros((0, 1, 1), np.int8))
@@ -308,24 +289,26 @@ class Forest:
             light.gray(tree_kelvin, np.maximum(species.leaf_albedo * (between + tone), 0), cosine)
             for tone in (-TONE, 0, TONE)
         )
-        return cls(
-            corners=project(np.concatenate([wood_corners, twigs])),
-            texture=np.concatenate([np.full(len(wood_corners), -1), rng.integers(0, len(textures), len(twigs))]).astype(
-                np.int16
-            ),
-            gray=np.concatenate(
-                [np.stack([wood_gray, 0 * wood_gray], -1), np.stack([plain, (bright - dark) / 2], -1)]
-            ).astype(np.float32),
-            textures=textures,
-        )
+        kinds = np.concatenate([np.full(len(wood_corners), -1), rng.integers(0, len(textures), len(twigs))])
+        levels, slopes = np.concatenate([wood_gray, plain]), np.concatenate([0 * wood_gray, (bright - dark) / 2])
+        gray = np.stack([levels, slopes], -1).astype(np.float32)
+        return cls(project(np.concatenate([wood_corners, twigs])), kinds.astype(np.int16), gray, textures)
 
-    def occlude(self, scene: Scene, cameras_x: np.ndarray = CAMERAS_X) -> np.ndarray:
+    def occlude(self, scene: Scene, cameras_x: np.ndarray = POSITIONS) -> np.ndarray:
         """Views (V, SIZE, SIZE) uint8 of the scene under this forest, from cameras at `cameras_x` metres."""
         return self._draw(scene, cameras_x)[0]
 
-    def hidden(self, scene: Scene, cameras_x: np.ndarray = CAMERAS_X) -> np.ndarray:
+    def hidden(self, scene: Scene, cameras_x: np.ndarray = POSITIONS) -> np.ndarray:
         """Where the forest hides the scene, (V, SIZE, SIZE) bool."""
         return self._draw(scene, cameras_x)[1]
+
+    def visible(self, scene: Scene, mask: np.ndarray) -> np.ndarray:
+        """Which of the course's views show each of the n points under the truth's pixels in `mask`: (V, n) bool."""
+        rows, columns = np.nonzero(mask)
+        where = np.floor(columns - POSITIONS[:, None] * scene.draw()[1][rows, columns] + 0.5).astype(int)
+        inside = (where >= 0) & (where < SIZE)
+        views = np.arange(len(POSITIONS))[:, None]
+        return inside & ~self.hidden(scene)[views, rows, where.clip(0, SIZE - 1)]
 
     def _draw(self, scene: Scene, cameras_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         views = np.empty((len(cameras_x), SIZE, SIZE), np.uint8)
@@ -333,13 +316,12 @@ class Forest:
         for view, mask, x in zip(views, hidden, cameras_x, strict=True):
             view[:], depth = scene.draw(x)
             below = depth.copy()
-            _draw_quads(view, depth, self.corners, self.texture, self.gray, self.textures, np.float32(x))
+            _draw_quads(view, depth, *self, np.float32(x))
             np.greater(depth, below, out=mask)
         return views, hidden
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """What lies under the forest: the ground, the same in every view, and a person as a cloud of surface points.
 
     ground (SIZE, SIZE) uint8; points (n, 3) metres; gray (n,) uint8.
@@ -358,10 +340,10 @@ class Scene:
 
     def truth(self) -> np.ndarray:
         """The centre view without a forest, (SIZE, SIZE) uint8."""
-        return self.draw(0.0)[0]
+        return self.draw()[0]
 
 
-@njit(cache=True)
+@compiled
 def _draw_points(view, depth, points, gray, camera_x):
     for k in range(len(points)):
         d = points[k, 2]
@@ -372,7 +354,7 @@ def _draw_points(view, depth, points, gray, camera_x):
             view[row, column] = gray[k]
 
 
-@njit(cache=True, fastmath=True)
+@partial(compiled, fastmath=True)
 def _draw_quads(view, depth, corners, texture, gray, textures, camera_x):
     height, width = view.shape
     texels = np.float32(textures.shape[1])
@@ -422,7 +404,7 @@ def _draw_quads(view, depth, corners, texture, gray, textures, camera_x):
                         tu = min(max(int(u * texels), 0), last)
                         tv = min(max(int(v * texels), 0), last)
                         tone = textures[kind, tv, tu]
-                        if tone != -128:
+                        if tone != CLEAR:
                             view[row, column] = np.uint8(min(max(base + slope * tone + half, zero), one * 255))
                             depth[row, column] = depth_here
                 u += u_step

@@ -1,8 +1,8 @@
-"""Pinhole cameras in the course's world frame: metres, x along the flight, z down.
+"""Pinhole cameras in the course's world frame, and the course's rig.
 
-Extrinsics are OpenCV-style world→camera matrices ``[R|t]`` (camera axes: x right, y down, z forward): a world point X
-lies at ``R X + t`` in the camera, whose centre is ``−Rᵀt``. Intrinsics are one number, the vertical field of view; the
-principal point is the image's middle and pixels are square.
+Metres, x along the flight, z down. Extrinsics are OpenCV-style world→camera matrices ``[R|t]`` (camera axes: x right,
+y down, z forward): a world point X lies at ``R X + t`` in the camera, whose centre is ``−Rᵀt``. Intrinsics are one
+number, the vertical field of view; the principal point is the image's middle and pixels are square.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ import numpy as np
 
 from unveil.errors import UnveilError
 
-CENTER_VIEW = 5
-"""Index of the course rig's middle view, from which the truth is seen."""
-
-ALTITUDE = 35.0
-FIELD_OF_VIEW = 50.0
+# The course's rig: every other module takes its numbers from here.
+VIEWS = 11
+CENTER_VIEW = 5  # index of the middle view, from which the truth is seen
+SIZE = 512  # pixels, both ways
+ALTITUDE = 35.0  # m above ground
+FIELD_OF_VIEW = 50.0  # degrees
+FOCAL = SIZE / 2 / np.tan(np.radians(FIELD_OF_VIEW / 2))  # pixels
+POSITIONS = np.arange(5.0, -6.0, -1.0)  # m along the flight, poses 0…10
 
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
     """V pinhole cameras.
 
-    Args:
-        extrinsics: (V, 3, 4) world→camera matrices ``[R|t]``, metres; a single (3, 4) matrix makes one camera.
-        fov: vertical field of view in degrees, one for all or one per camera.
+    Parameters
+    ----------
+    extrinsics : (V, 3, 4) world→camera matrices ``[R|t]``, metres; a single (3, 4) matrix makes one camera.
+    fov : vertical field of view in degrees, one for all or one per camera.
 
-    Raises:
-        UnveilError: wrong shapes, values that are not finite, rows that are no rotation, fields of view outside
-            (0°, 180°).
+    Raises UnveilError for wrong shapes, values that are not finite, matrices that are no rotation and fields of view
+    outside (0°, 180°).
     """
 
     extrinsics: np.ndarray
@@ -102,8 +105,8 @@ class Cameras:
 
 def course_rig() -> Cameras:
     """The course's 11 cameras: x = 5, 4, …, −5 m for pose 0…10, 35 m above ground, straight down, 50°."""
-    extrinsics = np.zeros((11, 3, 4))
+    extrinsics = np.zeros((VIEWS, 3, 4))
     extrinsics[:, :, :3] = np.eye(3)
-    extrinsics[:, 0, 3] = np.arange(-5, 6)
+    extrinsics[:, 0, 3] = -POSITIONS
     extrinsics[:, 2, 3] = ALTITUDE
     return Cameras(extrinsics, FIELD_OF_VIEW)

@@ -26,12 +26,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from unveil.aos import _workers, parameters
+from unveil.aos.camera import ALTITUDE, FOCAL, SIZE
 from unveil.aos._forest import (
-    ALTITUDE,
     CENTER,
-    FOCAL,
     MAX_DENSITY,
-    SIZE,
     Forest,
     Light,
     Scene,

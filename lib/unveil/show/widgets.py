@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -400,31 +399,17 @@ class _Scene:
         return [{"views": group, "metres": float(width)} for group, width in zip(groups, widths, strict=True)]
 
     def geometry(self) -> dict[str, Any]:
-        """What the browser needs to register a view on the plane z = −h.
-
-        Pixel (x, y) of the target (outer edges at 0 and W) is sampled at the pixel indices q_x/q_z, q_y/q_z with
-        q = (origin · slope + (−h − z) · directions)·(x, y, 1): ``docs/design.md``, multiplied by the ray's z.
-        """
+        """What the browser needs to register a view on the plane z = −h: see `integrator.Rays`."""
         count, rows, columns = self.views.shape
-        half = math.tan(math.radians(self.target.fov[0]) / 2)
-        pixel = 2 * half / rows
-        rays = np.array([[pixel, 0, -half * columns / rows], [0, pixel, -half], [0, 0, 1]])
-        rays = self.target.extrinsics[0, :, :3].T @ rays
-        center = self.target.centers[0]
-        focal = rows / (2 * np.tan(np.radians(self.cameras.fov) / 2))
-        intrinsics = np.zeros((count, 3, 3))
-        intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
-        intrinsics[:, :, 2] = columns / 2 - 0.5, rows / 2 - 0.5, 1
-        rotation, translation = self.cameras.extrinsics[:, :, :3], self.cameras.extrinsics[:, :, 3]
-        origins = np.einsum("vij,vj->vi", intrinsics, rotation @ center + translation)
+        rays = integrator.rays(self.cameras, self.target, (rows, columns), (rows, columns))
         return {
             "count": count,
             "rows": rows,
             "columns": columns,
-            "origins": origins.tolist(),
-            "directions": (intrinsics @ rotation @ rays).reshape(count, 9).tolist(),
-            "slope": rays[2].tolist(),
-            "z": float(center[2]),
+            "origins": rays.origins.tolist(),
+            "directions": rays.directions.reshape(count, 9).tolist(),
+            "slope": rays.slope.tolist(),
+            "z": rays.z,
             "apertures": self.apertures(),
             "names": self.names,
             "truth": self.truth is not None,

@@ -243,23 +243,6 @@ def test_uint8_float_and_tensors_agree(nadir):
         np.testing.assert_allclose(image.detach(), expected.image, atol=0.02)
 
 
-def test_without_numba_the_result_is_the_same(monkeypatch):
-    rng = np.random.default_rng(9)
-    views, cameras = smooth_views(rng), wild_rig(rng)
-    expected, (registered, inside) = integrate(views, cameras, [0, 2]), register(views, cameras, [0, 2])
-    summary = statistics(registered, inside)
-    monkeypatch.setattr(integrator, "numba", None)
-    found = integrate(views, cameras, [0, 2])
-    assert isinstance(found.image, np.ndarray)
-    np.testing.assert_array_equal(found.coverage, expected.coverage)
-    np.testing.assert_allclose(found.image, expected.image, atol=0.01)
-    again, mask = register(views, cameras, [0, 2])
-    np.testing.assert_array_equal(mask, inside)
-    np.testing.assert_allclose(again, registered, atol=0.01)
-    for name, value in statistics(registered, inside).items():
-        np.testing.assert_allclose(value, summary[name], rtol=1e-4, atol=1e-3)
-
-
 @pytest.mark.parametrize("nadir", [True, False])
 def test_gradients_reach_views_and_heights(nadir):
     rng = np.random.default_rng(10)
@@ -368,15 +351,11 @@ def test_candidates_are_registered_views_filled_with_their_mean(views, cameras, 
         np.testing.assert_array_equal(candidates(views, cameras, heights, target, threads=threads), found)
 
 
-@pytest.mark.parametrize("bypass", ["no numba", "general way"])
-def test_both_ways_to_candidates_agree(monkeypatch, bypass):
+def test_both_ways_to_candidates_agree(monkeypatch):
     views = simulator.simulate_run(3, 1, density=50, pose="laying").views[:, ::4, ::4]
     quick = candidates(views, RIG, (0.2, 1.8))
     with monkeypatch.context() as patch:
-        if bypass == "no numba":
-            patch.setattr(integrator, "numba", None)
-        else:
-            patch.setattr(integrator._Scene, "is_shift", False)
+        patch.setattr(integrator._Scene, "is_shift", False)
         full = candidates(views, RIG, (0.2, 1.8))
     difference = np.abs(quick.astype(int) - full)
     assert difference.max() <= 1
