@@ -46,8 +46,7 @@ COLOURS = {
 }
 """The palette of Okabe and Ito (2008), told apart with every common colour blindness."""
 
-UNSEEN = "#9ecae1"
-"""Colour of pixels without a value (NaN)."""
+UNSEEN = "#9ecae1"  # pixels without a value (NaN)
 
 LARGEST_PDF = 300_000
 """Bytes. A PDF of pictures is larger than their PNG and no sharper, so that it is left out."""
@@ -189,8 +188,9 @@ def show(
     across = max(map(len, rows.values()))
     first = cut(next(iter(rows.values()))[0][1], crop)
     lines = 1 + max(str(name).count("\n") for row in rows.values() for name, _ in row)
-    height = size * first.shape[0] / first.shape[1] + 0.28 * lines + 0.05
-    fig = figure(across * size + (0.4 if nested else 0), len(rows) * height + (0.4 if title else 0))
+    once = nested and len({tuple(name for name, _ in row) for row in rows.values()}) == 1
+    height = len(rows) * (size * first.shape[0] / first.shape[1] + 0.05) + 0.28 * lines * (1 if once else len(rows))
+    fig = figure(across * size + (0.4 if nested else 0), height + (0.4 if title else 0))
     axes = fig.subplots(len(rows), across, squeeze=False)
     for line, (label, row) in zip(axes, rows.items(), strict=True):
         for axis in line:
@@ -201,7 +201,7 @@ def show(
         for axis, (name, image) in zip(line, row, strict=False):
             part = cut(image, crop)
             _draw(axis, part, white, name in errors, shrunk=part.shape[1] > size * fig.dpi)
-            axis.set_title(name)
+            axis.set_title("" if once and not axis.get_subplotspec().is_first_row() else name)
             mask = masks.get(name) if isinstance(masks, Mapping) else masks
             if mask is not None:
                 _outline(axis, cut(mask, crop))
