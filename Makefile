@@ -10,7 +10,7 @@ run: $(VENV)/.ready
 	$(PY) -m unveil run
 
 test: $(VENV)/.ready
-	$(PY) -m pytest -q tests notebooks --nbval-lax --ignore=tests/browser
+	$(PY) -m pytest -q tests notebooks --nbval-lax --ignore=tests/show/test_browser.py
 
 lab: $(VENV)/.ready
 	$(PY) -m jupyterlab notebooks
@@ -44,7 +44,7 @@ lint: $(VENV)/.ready
 test-browser: $(VENV)/.ready
 	$(BIN)/python -m pip install -q playwright
 	command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(BIN)/python -m playwright install chromium
-	$(PY) -m pytest -q -rs tests/browser
+	$(PY) -m pytest -q -rs tests/show/test_browser.py
 
 $(VENV)/.ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)
