@@ -22,7 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import numpy as np
 from PIL import Image
 
-from unveil.aos import archives, camera, integrator, simulator, stacks
+from unveil.aos import archives, build, camera, integrator, simulator
+from unveil.aos.images import person_mask, to_uint8
+from unveil.aos.store import Store
 
 LIB = Path(__file__).resolve().parents[1] / "lib"
 SCAN = """
@@ -51,7 +53,7 @@ def decode(pngs: list[bytes]) -> None:
 
 def stack(entry: archives.Entry) -> np.ndarray:
     run = archives.read_run(entry)
-    return stacks.to_uint8(integrator.integrate(run.views, camera.course_rig(), integrator.HEIGHTS, threads=1).image)
+    return to_uint8(integrator.integrate(run.views, camera.course_rig(), integrator.HEIGHTS, threads=1).image)
 
 
 def views(entry: archives.Entry) -> list[bytes]:
@@ -63,7 +65,7 @@ def views(entry: archives.Entry) -> list[bytes]:
     return found
 
 
-def archive_to_stack(folder: Path, runs: int) -> stacks.Store:
+def archive_to_stack(folder: Path, runs: int) -> Store:
     simulator.simulate(folder / "zips", runs, seed=1, incomplete=0, balanced=True)
     catalogue = archives.scan(folder / "zips")
     stack(catalogue.complete[0])
@@ -88,13 +90,13 @@ def archive_to_stack(folder: Path, runs: int) -> stacks.Store:
     row("archive → stack of 5 planes", f"{1000 * whole:.1f} ms", f"{ratio:.2f} × decoding")
     for workers in (1, 2):
         out = folder / f"stacks_{workers}"
-        each = seconds(lambda: stacks.build(catalogue, out, workers=workers)) / runs  # noqa: B023
+        each = seconds(lambda: build.build_stacks(catalogue, out, workers=workers)) / runs  # noqa: B023
         row(
             f"build of {runs} runs, {workers} worker(s), per run",
             f"{1000 * each:.1f} ms",
             f"{each / alone:.2f} × decoding",
         )
-    return stacks.open(folder / "stacks_1")
+    return Store(folder / "stacks_1")
 
 
 def scan(folder: Path, runs: int) -> None:
@@ -119,14 +121,14 @@ def scan(folder: Path, runs: int) -> None:
     row("  its largest memory", f"{memory:,.0f} MB", f"{memory * 1e6 / members:,.0f} bytes per member")
 
 
-def crops(store: stacks.Store, size: int = 128, batch: int = 8, steps: int = 3) -> None:
+def crops(store: Store, size: int = 128, batch: int = 8, steps: int = 3) -> None:
     # Not at the top, or every worker of the builds would import torch with this file.
     import torch
 
     from unveil.restore import datasets, networks
 
     torch.set_num_threads(1)
-    pairs = datasets.PairDataset(store, crop=size, crops_per_item=8, region=stacks.person_mask, flips=True)
+    pairs = datasets.PairDataset(store, crop=size, crops_per_item=8, region=person_mask, flips=True)
     read = len(pairs) / min(seconds(lambda: [pairs[item] for item in range(len(pairs))]) for _ in range(3))
     network = networks.build("rednet", pairs.in_channels)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from unveil import project, recipes
 from unveil.__main__ import main
-from unveil.aos import integrator, simulator, stacks, views
+from unveil.aos import build, integrator, simulator, stacks
 from unveil.restore import _training_old as training
 
 
@@ -101,7 +101,7 @@ def test_prune_is_dry_unless_told(work, tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     assert main(["prune", str(copy)]) == 0
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
-    assert main(["prune", str(copy), "--yes"]) == 0
+    assert main(["prune", str(copy), "--yes", "--all-named"]) == 0
     assert main(["scan", str(copy)]) == 0
     capsys.readouterr()
     main(["scan", str(copy), "--csv", str(tmp_path / "after.csv")])
@@ -199,8 +199,8 @@ def test_the_gate_is_chosen_on_validation_runs(tmp_path):
     with torch.no_grad():
         weights.model.presence.bias.fill_(5.0)
         weights.model.objects.bias.normal_(std=0.5)
-    people = views.rehearse(tmp_path / "people", 2, 3)
-    deserted = views.rehearse(tmp_path / "deserted", 2, 4, variation=simulator.Variation(persons=(0, 0)))
+    people = build.build_views(tmp_path / "people", 2, 3)
+    deserted = build.build_views(tmp_path / "deserted", 2, 4, variation=simulator.Variation(persons=(0, 0)))
     assert all(deserted.parameters(i).pose == "none" for i in range(2))
     gate = recipes.calibrate(weights, people, deserted)
     assert gate in recipes.GATES and weights.model.gate == gate

@@ -7,13 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unveil import project
 from unveil.errors import UnveilError
-
-if TYPE_CHECKING:
-    from unveil.aos.archives import Catalogue
 
 
 def simulate(args: argparse.Namespace) -> None:
@@ -41,43 +37,51 @@ def scan(args: argparse.Namespace) -> int:
     print(catalogue.report())
     if args.csv:
         recipes.save_table(catalogue.table(), args.csv)
-    return _complain(_damage(catalogue))
+    return _complain(catalogue.troubles())
 
 
 def prune(args: argparse.Namespace) -> int:
-    """Rewrite archives without the members of incomplete runs; says what it would do unless --yes is given."""
+    """Take the files of unusable runs out of archives; says what it would do unless --yes is given."""
     from unveil.aos import archives
+    from unveil.aos import prune as pruning
 
     catalogue = archives.scan(args.paths, verify=args.verify, workers=args.workers)
-    report = archives.prune(
-        catalogue, yes=args.yes, drop_foreign=args.drop_foreign, despite_damaged=args.despite_damaged
+    report = pruning.prune(
+        catalogue,
+        yes=args.yes,
+        discard=args.discard,
+        all_named=args.all_named,
+        drop_foreign=args.drop_foreign,
+        despite_damaged=args.despite_damaged,
     )
     print(report)
     return _complain(f"{found.archive}: {found.reason}" for found in catalogue.damaged)
 
 
+def unprune(args: argparse.Namespace) -> None:
+    """Put back what prune moved into <archive>.dropped.zip; says what it would do unless --yes is given."""
+    from unveil.aos import prune as pruning
+
+    print(pruning.restore_dropped(args.paths, yes=args.yes))
+
+
 def integrate(args: argparse.Namespace) -> int:
     """Turn every complete run into a focal stack; goes on where an earlier call stopped."""
-    from unveil.aos import archives, stacks
+    from unveil.aos import archives, build
+    from unveil.aos import prune as pruning
 
     catalogue = archives.scan(args.paths)
-    damaged = _damage(catalogue)
+    damaged = catalogue.troubles()
     if damaged and not catalogue.complete:
         raise UnveilError(damaged[0])
-    store = stacks.build(
-        catalogue,
-        args.out,
-        heights=args.heights,
-        workers=args.workers,
-        png=args.png,
-        delete_archives=args.delete_archives,
-        progress=_progress("run"),
+    store = build.build_stacks(
+        catalogue, args.out, heights=args.heights, workers=args.workers, png=args.png, progress=_progress("run")
     )
     print(f"{len(store)} focal stacks of {len(store.heights)} planes in {args.out}")
     if catalogue.incomplete:
         print(f"{len(catalogue.incomplete)} incomplete runs left out; python -m unveil scan names them")
-    if store.deletion:
-        print(store.deletion.report())
+    if args.delete_archives:
+        print(pruning.delete_verified(catalogue, store, args.workers).report())
     return _complain([*damaged, *(f"{run_id}: {reason}" for run_id, reason in store.skipped.items())])
 
 
@@ -178,17 +182,6 @@ def badges(args: argparse.Namespace) -> None:
     print(f"{home}: {len(changed)} files changed")
 
 
-def _damage(catalogue: Catalogue) -> list[str]:
-    """What is damaged, not merely absent: archives, and files of runs."""
-    runs = (
-        f"{entry.id}: {problem}"
-        for entry in catalogue.incomplete
-        for problem in entry.problems
-        if not problem.startswith("missing ")
-    )
-    return [*(f"{found.archive}: {found.reason}" for found in catalogue.damaged), *runs]
-
-
 def _complain(troubles: Iterable[str]) -> int:
     """Name on stderr, where a pipe does not hide it, what was left out; the exit status is 1 if anything was."""
     troubles = list(troubles)
@@ -225,12 +218,22 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--csv", type=Path, help="write a table with one row per run")
         else:
             sub.add_argument("--yes", action="store_true", help="really rewrite the archives")
+            sub.add_argument("--discard", action="store_true", help="delete what is dropped for good")
+            sub.add_argument(
+                "--all-named",
+                action="store_true",
+                help="every archive of the set is named, so a run that lacks files may be dropped",
+            )
             sub.add_argument("--drop-foreign", action="store_true", help="also drop files that belong to no run")
             sub.add_argument(
                 "--despite-damaged",
                 action="store_true",
                 help="prune although a damaged archive may hold what incomplete runs lack",
             )
+
+    sub = command(unprune)
+    sub.add_argument("paths", nargs="+", type=Path, help="pruned archives or folders of them")
+    sub.add_argument("--yes", action="store_true", help="really put the files back")
 
     sub = command(integrate)
     sub.add_argument("paths", nargs="+", type=Path, help="ZIP archives or folders of them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import tempfile
@@ -30,6 +31,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
+        with open(temporary, "rb") as whole:
+            os.fsync(whole.fileno())
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
@@ -39,6 +42,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def leftovers(path: str | os.PathLike[str]) -> list[Path]:
+    """Temporary files that killed writers of ``path`` left beside it."""
+    path = Path(path)
+    return list(path.parent.glob(f".{glob.escape(path.stem)}.????????{glob.escape(path.suffix)}"))
 
 
 def write(path: str | os.PathLike[str], content: bytes | bytearray | memoryview | str) -> Path:

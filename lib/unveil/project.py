@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from unveil.aos.archives import Catalogue
-    from unveil.aos.stacks import Store
+    from unveil.aos.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_SEED = 2021

@@ -24,8 +24,9 @@ import torch
 from PIL import Image
 
 from unveil import project
-from unveil.aos import archives, integrator, simulator, stacks, views
+from unveil.aos import archives, build, integrator, simulator, stacks, views
 from unveil.aos.camera import CENTER_VIEW, Cameras, course_rig
+from unveil.aos.store import Store
 from unveil.errors import UnveilError
 from unveil.restore import _networks_old as networks
 from unveil.restore import _training_old as training
@@ -136,8 +137,10 @@ def make(
             devices=devices or preset.options.devices,
         )
         folder = Path(out)
-        train_runs = views.rehearse(folder / f"runs_{preset.seed}", preset.runs, preset.seed, workers, preset.variation)
-        check_runs = views.rehearse(
+        train_runs = build.build_views(
+            folder / f"runs_{preset.seed}", preset.runs, preset.seed, workers, preset.variation
+        )
+        check_runs = build.build_views(
             folder / f"runs_{VALIDATION_SEED}", preset.validation_runs, VALIDATION_SEED, workers
         )
         if options.network == "multiview":
@@ -175,17 +178,17 @@ FALSE_RUNS = 0.02
 GATE_RUNS, GATE_SEED = 60, 900_002
 
 
-def _gate_runs(folder: Path, workers: int) -> tuple[views.ViewStore, views.ViewStore]:
+def _gate_runs(folder: Path, workers: int) -> tuple[Store, Store]:
     """Validation runs of wooded ground with people, and without anybody."""
     wooded = dataclasses.replace(simulator.COURSE, density=(100, 200))
     deserted = dataclasses.replace(wooded, persons=(0, 0))
     return (
-        views.rehearse(folder / "runs_people", GATE_RUNS, GATE_SEED, workers, wooded),
-        views.rehearse(folder / "runs_deserted", GATE_RUNS, GATE_SEED + 1, workers, deserted),
+        build.build_views(folder / "runs_people", GATE_RUNS, GATE_SEED, workers, wooded),
+        build.build_views(folder / "runs_deserted", GATE_RUNS, GATE_SEED + 1, workers, deserted),
     )
 
 
-def calibrate(weights: Weights, people: views.ViewStore, deserted: views.ViewStore) -> tuple[float, float]:
+def calibrate(weights: Weights, people: Store, deserted: Store) -> tuple[float, float]:
     """The gate that finds most people of those that see one in at most :data:`FALSE_RUNS` of the deserted runs.
 
     Returns (low, high) of :data:`GATES` and leaves the network with it. Where none is that careful, the most careful
@@ -193,7 +196,7 @@ def calibrate(weights: Weights, people: views.ViewStore, deserted: views.ViewSto
     """
     model = weights.model.eval()
 
-    def judged(runs: views.ViewStore) -> np.ndarray:
+    def judged(runs: Store) -> np.ndarray:
         """Per gate, averages of `found`, of having false objects, and of the region's PSNR."""
         rows = []
         for inputs, target in datasets.PairDataset(weights.pairs(runs)):
@@ -303,7 +306,7 @@ class Weights:
             return integrator.candidates(run_views, cameras, heights, target)
         return stacks.to_uint8(integrator.integrate(run_views, cameras, heights, target).image)
 
-    def pairs(self, runs: views.ViewStore | views.ArchiveRuns) -> views.ViewPairs | views.FocalPairs:
+    def pairs(self, runs: Store | archives.ArchiveRuns) -> views.ViewPairs | views.FocalPairs:
         """Inputs and truths of runs of the course rig, for a :class:`datasets.PairDataset`."""
         kind = views.ViewPairs if self.takes_views else views.FocalPairs
         return kind(runs, self.options.channels)
@@ -363,7 +366,7 @@ def evaluate_on_archives(weights: str | os.PathLike[str] | None, folder: str | o
     of the views registered on the ground the one nearest to the truth, which nobody could pick without the truth.
     Returns a long table: one row per model and run, with pose and density.
     """
-    runs = views.ArchiveRuns(archives.scan([Path(folder)]).complete)
+    runs = archives.ArchiveRuns(archives.scan([Path(folder)]).complete)
     if not len(runs):
         raise UnveilError(f"{folder}: holds no complete run; python -m unveil scan says what it lacks")
     stack = datasets.PairDataset(views.FocalPairs(runs, integrator.HEIGHTS))
@@ -382,7 +385,7 @@ def evaluate_on_archives(weights: str | os.PathLike[str] | None, folder: str | o
     return table
 
 
-def _single_views(runs: views.ArchiveRuns) -> dict[str, list[np.ndarray]]:
+def _single_views(runs: archives.ArchiveRuns) -> dict[str, list[np.ndarray]]:
     centre, best = [], []
     for i in range(len(runs)):
         seen, truth = runs[i]

@@ -25,7 +25,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from unveil import recipes
-from unveil.aos import integrator, stacks, views
+from unveil.aos import build, integrator, stacks, views
+from unveil.aos.store import Store
 from unveil.errors import UnveilError
 from unveil.restore import _networks_old as networks
 from unveil.restore import _training_old as training
@@ -177,8 +178,8 @@ def study(
         return []
     folder = Path(folder)
     count = max(configuration.runs for configuration in wanted)
-    train_runs = views.rehearse(folder / f"runs_{RUNS_SEED}", count, RUNS_SEED, variation=recipes.WIDE)
-    check_runs = views.rehearse(folder / f"runs_{recipes.VALIDATION_SEED}", validation_runs, recipes.VALIDATION_SEED)
+    train_runs = build.build_views(folder / f"runs_{RUNS_SEED}", count, RUNS_SEED, variation=recipes.WIDE)
+    check_runs = build.build_views(folder / f"runs_{recipes.VALIDATION_SEED}", validation_runs, recipes.VALIDATION_SEED)
     troubles = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -199,9 +200,7 @@ def study(
     return troubles
 
 
-def trial(
-    configuration: Configuration, train_runs: views.ViewStore, check_runs: views.ViewStore, minutes: float
-) -> dict[str, Any]:
+def trial(configuration: Configuration, train_runs: Store, check_runs: Store, minutes: float) -> dict[str, Any]:
     """Train one configuration for so many minutes of processor time and score it: a row of the study's table.
 
     psnr (also per density, psnr_0 …), region_psnr, found (share of the people) and false_objects (per run) are means
@@ -229,7 +228,7 @@ def trial(
     } | {name: round(float(score), 4) for name, score in scores.items()}
 
 
-def _pairs(configuration: Configuration, runs: views.ViewStore, training_data: bool = False) -> datasets.PairDataset:
+def _pairs(configuration: Configuration, runs: Store, training_data: bool = False) -> datasets.PairDataset:
     options = configuration.options
     if options.network == "multiview":
         store = views.ViewPairs(runs, options.channels)

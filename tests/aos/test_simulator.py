@@ -32,7 +32,7 @@ def test_a_run_has_the_shapes_of_the_course():
     assert run.views.shape == (11, 512, 512) and run.truth.shape == (512, 512)
     assert run.views.dtype == run.truth.dtype == np.uint8
     assert (run.parameters.pose, run.parameters.density) == stratum(3)
-    assert parameters.parse(parameters.format(run.parameters)) == run.parameters
+    assert parameters.parse(parameters.to_text(run.parameters)) == run.parameters
     assert run.parameters.rotation_rad == np.radians(run.parameters.rotation_deg)
 
 

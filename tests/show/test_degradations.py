@@ -25,8 +25,8 @@ class Darker:
 
 
 ENTRIES = {
-    "darker": Degradation(Darker, (0.25, 0.5, 1.0), "{:g} times", lambda y, op: y / op.factor, "division"),
-    "half as many": Degradation(lambda s: lambda x, rng: x[:, :: int(s), :: int(s)], (1, 2, 4), "{:d} pixels"),
+    "darker": Degradation(Darker, (0.25, 0.5, 1.0), "times", lambda y, op: y / op.factor, "division"),
+    "half as many": Degradation(lambda s: lambda x, rng: x[:, :: int(s), :: int(s)], (1, 2, 4), "pixels"),
 }
 
 

@@ -4,9 +4,12 @@ The numbers of an ``img_*`` line are (y, x, z, rotations) of one camera in the s
 minus sign in the world frame of :mod:`unveil.aos.camera`, and pose k is ``img_{k + 1}``.
 """
 
+import codecs
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from unveil.errors import UnveilError
 
@@ -14,19 +17,24 @@ POSES = ("laying", "sitting", "idle", "none")
 NO_PERSON = "no person"
 CAMERAS = ("img_GT", *(f"img_{i}" for i in range(1, 12)))
 
-_DENSITY = "numbers of tree per ha"
-_SHAPE = "person shape"
-_NOBODY = "person pose"
-_POSITION = "person pose (x,y,z,rot x, rot y, rot z)"
-_RADIAN = "person rotation (z) in radian"
-_DEGREE = "person rotation (z) in degree"
-_AMBIENT = "ambient light"
-_AZIMUTH = "azimuth angle of sun light in degrees"
-_COMPASS = "compass direction of sunlight in degrees"
-_GROUND = "ground surface temperature in kelvin"
-_TREE = "tree top temperature in kelvin"
-_KEYS = (_DENSITY, _SHAPE, _NOBODY, _POSITION, _RADIAN, _DEGREE, _AMBIENT, _AZIMUTH, _COMPASS, _GROUND, _TREE)
-_KEY_WITHOUT_SPACES = {key.replace(" ", ""): key for key in _KEYS}
+# The course's words for each field, in the order of the file; the range is what a sound file can say, in its unit.
+_LINES = {
+    "density": ("numbers of tree per ha", 0, 10_000),
+    "position": ("person pose (x,y,z,rot x, rot y, rot z)", -1000, 1000),
+    "rotation_rad": ("person rotation (z) in radian", -7, 7),
+    "rotation_deg": ("person rotation (z) in degree", -400, 400),
+    "ambient": ("ambient light", 0, 1),
+    "azimuth_deg": ("azimuth angle of sun light in degrees", -360, 360),
+    "compass_deg": ("compass direction of sunlight in degrees", -360, 360),
+    "ground_kelvin": ("ground surface temperature in kelvin", 150, 500),
+    "tree_kelvin": ("tree top temperature in kelvin", 150, 500),
+}
+_SHAPE, _NOBODY = "person shape", "person pose"
+_KEY_WITHOUT_SPACES = {key.replace(" ", ""): key for key in (*(line[0] for line in _LINES.values()), _SHAPE, _NOBODY)}
+_NUMBER = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,3})?")
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_FAR = 1000
+"""Metres and degrees that no camera's line exceeds."""
 
 
 def course_cameras() -> dict[str, tuple[float, ...]]:
@@ -62,80 +70,87 @@ class Parameters:
         if self.pose != "none" and None in (self.position, self.rotation_rad, self.rotation_deg):
             raise UnveilError(f"a person ({self.pose}) needs a position and rotations: complete the parameters")
 
+    @property
+    def is_course_rig(self) -> bool:
+        """Whether all cameras stand within a centimetre of where the course has them."""
+        course = course_cameras()
+        return all(math.dist(self.cameras[name], place) < 0.01 for name, place in course.items())
+
+
+def decode(data: bytes) -> str:
+    """Text of a file: UTF-16 with its mark, UTF-8, or else Latin-1, which old editors write."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
 
 def parse(text: str, source: str = "Parameters.txt") -> Parameters:
     """Read the text of a ``Parameters.txt``; spaces, blank lines, line ends and unknown lines do not matter.
 
-    Raises UnveilError naming ``source`` and the line that is missing, stands twice or does not make sense.
+    Raises UnveilError naming ``source`` and the line that is missing, stands twice, does not make sense or holds a
+    value that cannot be.
     """
     lines: dict[str, str] = {}
-    cameras: dict[str, tuple[float, ...]] = {}
 
     def fail(key: str, what: str) -> UnveilError:
         return UnveilError(f"{source}: line '{key}' {what}: correct the file or fetch it again")
-
-    def numbers(key: str, value: str, count: int) -> tuple[float, ...]:
-        words = value.replace(",", " ").split()
-        try:
-            found = tuple(_number(word) for word in words)
-        except ValueError:
-            raise fail(key, f"has no number in {value!r}") from None
-        if len(found) != count:
-            raise fail(key, f"has {len(found)} numbers where {count} belong")
-        return found
 
     for line in text.lstrip("\ufeff").splitlines():
         left, equals, value = line.partition("=")
         name, _, rest = line.partition("(")
         if equals:
-            key, entry, store = _KEY_WITHOUT_SPACES.get("".join(left.split())), " ".join(value.split()), lines
-        elif name.strip() in CAMERAS:
-            key, store = name.strip(), cameras
-            entry = numbers(key, rest.rstrip(") \t\r"), 6)
+            key, value = _KEY_WITHOUT_SPACES.get("".join(left.split())), " ".join(value.split())
         else:
-            continue
-        if key is None:
-            continue
-        if store.setdefault(key, entry) != entry:
+            key = name.strip() if name.strip() in CAMERAS else None
+            value = " ".join(rest.rstrip(") \t\r").replace(",", " ").split())
+        if key is not None and lines.setdefault(key, value) != value:
             raise fail(key, "stands twice with different values")
 
-    def values(key: str, count: int = 1) -> tuple[float, ...]:
+    def numbers(key: str, count: int, low: float, high: float) -> tuple[float, ...]:
         if key not in lines:
             raise fail(key, "is missing")
-        return numbers(key, lines[key], count)
+        value = lines[key]
+        if count == 1 and _DECIMAL_COMMA.fullmatch(value):
+            value = value.replace(",", ".")
+        words = value.replace(",", " ").split()
+        if not all(map(_NUMBER.fullmatch, words)):
+            raise fail(key, f"has no number in {_short(lines[key])}")
+        if len(words) != count:
+            raise fail(key, f"has {len(words)} numbers where {count} belong")
+        found = tuple(float(w) if set(w) & set(".eE") else int(w) for w in words)
+        if not all(low <= number <= high for number in found):
+            raise fail(key, f"says {_short(lines[key])}, which is not between {low:g} and {high:g}")
+        return found
 
-    for name in CAMERAS:
-        if name not in cameras:
-            raise fail(name, "is missing")
-    density = values(_DENSITY)[0]
-    if density < 0 or density != int(density):
-        raise fail(_DENSITY, f"is {density}, no count")
+    cameras = {name: numbers(name, 6, -_FAR, _FAR) for name in CAMERAS}
     shape = lines.get(_SHAPE, lines.get(_NOBODY))
     if shape is None:
         raise fail(_SHAPE, "is missing")
     pose = "none" if NO_PERSON in (shape, lines.get(_NOBODY)) else shape
     if pose not in POSES:
-        raise fail(_SHAPE, f"is {shape!r}, none of laying, sitting, idle, {NO_PERSON}")
-    somebody = pose != "none"
-    return Parameters(
-        density=int(density),
-        pose=pose,
-        position=values(_POSITION, 6) if somebody else None,
-        rotation_rad=values(_RADIAN)[0] if somebody else None,
-        rotation_deg=values(_DEGREE)[0] if somebody else None,
-        ambient=values(_AMBIENT)[0],
-        azimuth_deg=values(_AZIMUTH)[0],
-        compass_deg=values(_COMPASS)[0],
-        ground_kelvin=values(_GROUND)[0],
-        tree_kelvin=values(_TREE)[0],
-        cameras={name: cameras[name] for name in CAMERAS},
-    )
+        raise fail(_SHAPE, f"is {_short(shape)}, none of laying, sitting, idle, {NO_PERSON}")
+    values: dict[str, Any] = {}
+    for name, (key, low, high) in _LINES.items():
+        of_a_person = name in ("position", "rotation_rad", "rotation_deg")
+        if pose == "none" and of_a_person:
+            values[name] = None
+        else:
+            found = numbers(key, 6 if name == "position" else 1, low, high)
+            values[name] = found if name == "position" else found[0]
+    if values["density"] != int(values["density"]):
+        raise fail(_LINES["density"][0], f"is {values['density']}, no count")
+    if pose != "none" and abs(math.sin((values["rotation_rad"] - math.radians(values["rotation_deg"])) / 2)) > 0.03:
+        raise fail(_LINES["rotation_deg"][0], f"is not the angle {values['rotation_rad']:g} rad of the line before")
+    return Parameters(pose=pose, cameras=cameras, **values | {"density": int(values["density"])})
 
 
-def format(parameters: Parameters) -> str:
+def to_text(parameters: Parameters) -> str:
     """Write parameters as the course does: whole where the original has integers, with a point elsewhere.
 
-    ``parse(format(p)) == p`` for every p with finite numbers.
+    ``parse(to_text(p)) == p`` for every p with finite numbers.
     """
     p = parameters
 
@@ -143,35 +158,32 @@ def format(parameters: Parameters) -> str:
         y, x, z, rot_x, rot_y, rot_z = p.cameras[name]
         return f"{name} ({_whole(y)}, {_whole(x)}, {_whole(z)}, {_point(rot_x)}, {_point(rot_y)}, {_whole(rot_z)})"
 
+    def line(field: str, text: str) -> str:
+        return f"{_LINES[field][0]}{'' if field == 'density' else ' '}=  {text}"
+
     if p.pose == "none":
         person = [f"{_NOBODY} =  {NO_PERSON}"]
     else:
         person = [
             f"{_SHAPE} =  {p.pose}",
-            f"{_POSITION} =  {' '.join(map(_whole, p.position))}",
-            f"{_RADIAN} =  {_point(p.rotation_rad)}",
-            f"{_DEGREE} =  {_point(p.rotation_deg)}",
+            line("position", " ".join(map(_whole, p.position))),
+            line("rotation_rad", _point(p.rotation_rad)),
+            line("rotation_deg", _point(p.rotation_deg)),
         ]
     blocks = [
         [camera("img_GT")],
         [camera(name) for name in CAMERAS[1:]],
-        [f"{_DENSITY}=  {_whole(p.density)}"],
+        [line("density", _whole(p.density))],
         person,
-        [f"{_AMBIENT} =  {_point(p.ambient)}"],
-        [f"{_AZIMUTH} =  {_point(p.azimuth_deg)}", f"{_COMPASS} =  {_point(p.compass_deg)}"],
-        [f"{_GROUND} =  {_whole(p.ground_kelvin)}", f"{_TREE} =  {_whole(p.tree_kelvin)}"],
+        [line("ambient", _point(p.ambient))],
+        [line("azimuth_deg", _point(p.azimuth_deg)), line("compass_deg", _point(p.compass_deg))],
+        [line("ground_kelvin", _whole(p.ground_kelvin)), line("tree_kelvin", _whole(p.tree_kelvin))],
     ]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def _number(word: str) -> float:
-    try:
-        return int(word)
-    except ValueError:
-        value = float(word)
-    if not math.isfinite(value):
-        raise ValueError(word)
-    return value
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 60 else value[:57] + "...")
 
 
 def _point(value: float) -> str:

@@ -15,18 +15,17 @@ import os
 import struct
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from unveil.aos import _workers, parameters
-from unveil.aos.camera import ALTITUDE, FOCAL, SIZE
+from unveil import workers as pump
+from unveil.aos import parameters
 from unveil.aos._forest import (
     CENTER,
     MAX_DENSITY,
@@ -36,6 +35,7 @@ from unveil.aos._forest import (
     Species,
 )
 from unveil.aos.archives import Run
+from unveil.aos.camera import ALTITUDE, FOCAL, SIZE
 from unveil.aos.parameters import Parameters
 from unveil.errors import UnveilError
 
@@ -366,13 +366,13 @@ def _encode(image: np.ndarray) -> bytes:
     )
 
 
-def _members(seed: int, index: int, batch: int, balanced: bool, variation: Variation) -> list[tuple[str, bytes]]:
+def _members(seed: int, batch: int, balanced: bool, variation: Variation, index: int) -> list[tuple[str, bytes]]:
     """The 13 files of a run: (name, content), views first."""
     pose, density = stratum(index, balanced)
     run = simulate_run(seed, index, None if variation.density else density, pose, variation, batch)
     files = [(f"{run.id}_pose_{k}_thermal.png", _encode(view)) for k, view in enumerate(run.views)]
     files.append((f"{run.id}_GT_pose_0_thermal.png", _encode(run.truth)))
-    files.append((f"{run.id}_Parameters.txt", parameters.format(run.parameters).encode()))
+    files.append((f"{run.id}_Parameters.txt", parameters.to_text(run.parameters).encode()))
     return files
 
 
@@ -382,22 +382,6 @@ def _chosen(seed: int, fraction: float, salt: int, runs: int) -> set[int]:
     steps = np.floor(np.arange(runs + 1) * fraction + offset)
     chosen = set(np.flatnonzero(np.diff(steps) > 0).tolist())
     return chosen or ({int(offset * runs)} if fraction > 0 and runs >= 12 else set())
-
-
-def _ordered(jobs: list[tuple], workers: int) -> Iterator[list[tuple[str, bytes]]]:
-    """Results of `_members` in order, with only a few runs in memory."""
-    if workers <= 1:
-        for job in jobs:
-            yield _members(*job)
-        return
-    with _workers.pool(workers) as pool:
-        waiting: deque = deque()
-        for job in jobs:
-            waiting.append(pool.submit(_members, *job))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def simulate(
@@ -440,10 +424,10 @@ def simulate(
     lacking = _chosen(seed, incomplete, 1, runs)
     whole = [index for index in range((count - 1) * runs_per_archive) if index not in lacking]
     parted = {whole[k] for k in _chosen(seed, split, 2, len(whole))}
-    jobs = [(seed, index, batch, balanced, variation) for index in range(runs)]
+    members = partial(_members, seed, batch, balanced, variation)
     workers = max(1, min(workers or os.cpu_count() or 1, runs // RUNS_PER_WORKER))
     carried: list[tuple[str, bytes]] = []
-    with closing(_ordered(jobs, workers)) as results:
+    with closing(pump.in_order(members, range(runs), workers, processes=True)) as results:
         for number, path in enumerate(paths):
             part = path.with_name(path.name + ".part")
             try:
@@ -469,8 +453,6 @@ def simulate(
             except OSError as error:
                 why = error.strerror or error
                 raise UnveilError(f"cannot write {path}: {why}; free some space or choose another folder") from None
-            except BrokenProcessPool:
-                raise UnveilError(f"a worker was killed while making {path}: try again with fewer workers") from None
             finally:
                 part.unlink(missing_ok=True)
     return paths

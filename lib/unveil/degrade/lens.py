@@ -1,6 +1,6 @@
 """Deformation by lenses: points move along their radius and none leaves the frame, so there is a way back.
 
-Radii are in half diagonals. Beyond its edge x goes on as its mirror image. Resampling is by cubic splines.
+Radii are in half diagonals. Where y sees beyond x, the edge is repeated. Resampling is by cubic splines.
 """
 
 import math
@@ -15,7 +15,7 @@ from unveil.errors import UnveilError
 
 def warp(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, order: int) -> np.ndarray:
     """Every channel of ``x`` sampled at the places (rows, columns), in pixels, by splines of this order."""
-    return np.stack([map_coordinates(channel, (rows, columns), order=order, mode="mirror") for channel in x])
+    return np.stack([map_coordinates(channel, (rows, columns), order=order, mode="nearest") for channel in x])
 
 
 class _Radial(Operator):
@@ -26,9 +26,7 @@ class _Radial(Operator):
         down, right = (place - m for place, m in zip(np.ogrid[: x.shape[1], : x.shape[2]], middle, strict=True))
         radius = np.hypot(down, right) / max(math.hypot(*middle), 1)
         table = np.linspace(0, 2, 4096)
-        rising = slice(self.bend(table).argmax() + 1)
-        bent, flat = self.bend(table)[rising], table[rising]
-        source = self.bend(radius) if self.back else np.interp(radius, bent, flat) + np.maximum(radius - bent[-1], 0)
+        source = self.bend(radius) if self.back else np.interp(radius, np.maximum.accumulate(self.bend(table)), table)
         stretch = np.divide(source, radius, out=np.ones_like(radius), where=radius > 0)
         return warp(x, middle[0] + down * stretch, middle[1] + right * stretch, 3)
 

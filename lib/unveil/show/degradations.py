@@ -28,12 +28,12 @@ Operator = Callable[[Array, np.random.Generator], Array]
 class Degradation:
     """One entry of the zoo: ``make(strength)`` is the operator; ``back(y, operator)`` is the classical way back.
 
-    ``strengths`` are the stops of the slider, ``label`` formats them, ``way`` names the way back.
+    ``strengths`` are the stops of the slider, ``unit`` says what they are, ``way`` names the way back.
     """
 
     make: Callable[[float], Operator]
     strengths: Sequence[float]
-    label: str = "{:g}"
+    unit: str = ""
     back: Callable[[Array, Any], Array] | None = None
     way: str = "no way back"
 
@@ -94,7 +94,7 @@ class Zoo(ipywidgets.VBox):
         for name in entries or self._entries:
             stops = self._entries[name].strengths
             _, panels = self.step(picture, name, stops[len(stops) // 2])
-            rows[f"{name}\n{self._entries[name].label.format(stops[len(stops) // 2])}"] = {
+            rows[f"{name}\n{stops[len(stops) // 2]:g} {self._entries[name].unit}"] = {
                 title: panel for title, panel in panels.items() if title not in ("x", "spectrum of x")
             }
         return figures.show(rows, **({"size": 1.9, "white": 1} | options))
@@ -102,7 +102,7 @@ class Zoo(ipywidgets.VBox):
     def _choose(self, _change: Any = None) -> None:
         """Put the stops of the chosen entry on the slider, and show its middle."""
         chosen = self._entries[self.entry.value]
-        stops = [(chosen.label.format(s), s) for s in chosen.strengths]
+        stops = [(f"{s:g} {chosen.unit}", s) for s in chosen.strengths]
         with self.hold_trait_notifications():
             self.strength.unobserve_all("value")
             self.strength.options = stops

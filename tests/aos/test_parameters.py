@@ -53,7 +53,7 @@ def test_values_of_the_sample():
 
 @pytest.mark.parametrize("text", [SAMPLE, NOBODY], ids=["person", "nobody"])
 def test_text_round_trip_is_exact(text):
-    assert parameters.format(parameters.parse(text)) == text
+    assert parameters.to_text(parameters.parse(text)) == text
 
 
 @pytest.mark.parametrize("number", [float, np.float64])
@@ -68,26 +68,26 @@ def test_whole_floats_are_written_as_the_course_writes_them(number):
         azimuth_deg=23,
         cameras={name: tuple(map(number, line)) for name, line in found.cameras.items()},
     )
-    assert parameters.format(given) == SAMPLE
+    assert parameters.to_text(given) == SAMPLE
 
 
 def test_value_round_trip_is_exact():
     rng = np.random.default_rng(1)
     for pose in parameters.POSES:
-        somebody = pose != "none"
+        somebody, turn = pose != "none", float(rng.uniform(0, 6))
         given = Parameters(
             density=int(rng.integers(0, 300)),
             pose=pose,
             position=tuple(rng.normal(0, 5, 6).tolist()) if somebody else None,
-            rotation_rad=float(rng.uniform(0, 6)) if somebody else None,
-            rotation_deg=float(rng.uniform(0, 359)) if somebody else None,
+            rotation_rad=turn if somebody else None,
+            rotation_deg=float(np.degrees(turn)) if somebody else None,
             ambient=1e-7,
             azimuth_deg=float(rng.uniform(0, 90)),
             compass_deg=float(rng.uniform(0, 360)),
             ground_kelvin=float(rng.uniform(260, 312)),
             tree_kelvin=300,
         )
-        assert parameters.parse(parameters.format(given)) == given
+        assert parameters.parse(parameters.to_text(given)) == given
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,16 @@ def test_every_missing_line_is_named(line):
         ("ha=  100", "ha=  10.5", "numbers of tree"),
         ("ha=  100", "ha=  -1", "numbers of tree"),
         ("tree top", "ground surface", "ground surface"),
+        ("=  0.6497614048239921", "=  1e308", "ambient light"),
+        ("=  0.6497614048239921", "=  -5", "ambient light"),
+        ("=  0.6497614048239921", "=  1_0", "ambient light"),
+        ("=  0.6497614048239921", "=  \u0661", "ambient light"),
+        ("=  286", "=  " + "9" * 5000, "ground surface"),
+        ("=  286", "=  100000000000000", "ground surface"),
+        ("=  306", "=  33", "tree top"),
+        ("4 -6 0 0 0 -0.0174533", "4 1000000000000000 0 0 0 0", "person pose (x,y,z"),
+        ("=  359.0", "=  90.0", "person rotation (z) in degree"),
+        ("(0, 5, 35, 0.0, 1.57, 0)", "(0, 5, 1e15, 0.0, 1.57, 0)", "img_11"),
     ],
 )
 def test_every_malformed_line_is_named(old, new, named):
@@ -146,6 +156,22 @@ def test_every_malformed_line_is_named(old, new, named):
     with pytest.raises(UnveilError) as caught:
         parameters.parse(SAMPLE.replace(old, new))
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_every_encoding_of_a_text_is_read(code):
+    text = SAMPLE + "wind from = Süden\n"
+    assert parameters.parse(parameters.decode(text.encode(code))) == parameters.parse(SAMPLE)
+
+
+def test_a_comma_may_stand_for_the_decimal_point():
+    found = parameters.parse(SAMPLE.replace("0.6497614048239921", "0,6497614048239921"))
+    assert found == parameters.parse(SAMPLE)
+
+
+def test_the_rig_is_compared_with_the_course_s():
+    assert parameters.parse(SAMPLE).is_course_rig
+    assert not parameters.parse(SAMPLE.replace("img_3 (0, -3", "img_3 (1, -3")).is_course_rig
 
 
 def test_impossible_parameters_are_refused():

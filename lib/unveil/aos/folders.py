@@ -1,0 +1,187 @@
+"""One run given as a folder of pictures: integral images named by their heights, or the 11 views."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from unveil.aos import camera, integrator, png
+from unveil.aos.archives import VIEWS
+from unveil.aos.images import to_uint8
+from unveil.aos.integrator import HEIGHTS
+from unveil.errors import UnveilError
+
+_PLANE = re.compile(r"(?:.*_)?(-?\d{1,5})cm\.png|(-?\d{1,5})\.png", re.IGNORECASE)
+_VIEW = re.compile(r"(?:(.*)_)?pose_(\d+)_thermal\.png", re.IGNORECASE)
+_TRUTH = re.compile(r"gt\.png|(?:.*_)?GT_pose_0_thermal\.png", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which given planes stand in for the wanted ones: their indices, heights wanted, heights taken (metres)."""
+
+    indices: tuple[int, ...]
+    wanted: tuple[float, ...]
+    heights: tuple[float, ...]
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Height taken minus height wanted, metres."""
+        return tuple(round(taken - wanted, 9) for taken, wanted in zip(self.heights, self.wanted, strict=True))
+
+    @property
+    def repeated(self) -> dict[float, tuple[float, ...]]:
+        """Heights of planes that stand in for several wanted ones → these."""
+        groups: dict[float, list[float]] = {}
+        for taken, wanted in zip(self.heights, self.wanted, strict=True):
+            groups.setdefault(taken, []).append(wanted)
+        return {taken: tuple(wanted) for taken, wanted in groups.items() if len(wanted) > 1}
+
+    def describe(self) -> str:
+        """One line for people: which planes were taken for which, and what is doubtful about it."""
+        pairs = zip(self.heights, self.wanted, strict=True)
+        text = "planes " + ", ".join(f"{t:g} m" if t == w else f"{t:g} m for {w:g} m" for t, w in pairs)
+        for taken, wanted in self.repeated.items():
+            text += f"; warning: {taken:g} m stands in for {len(wanted)} planes ({metres(wanted)})"
+        return text
+
+
+def nearest(heights: Sequence[float], wanted: Sequence[float]) -> Choice:
+    """For each wanted height the given plane nearest to it, the lower one of two as near."""
+    if len(heights) == 0:
+        raise UnveilError("no plane is given to choose from")
+    indices = tuple(
+        min(range(len(heights)), key=lambda i: (round(abs(heights[i] - height), 6), heights[i])) for height in wanted
+    )
+    return Choice(indices, tuple(map(float, wanted)), tuple(float(heights[i]) for i in indices))
+
+
+def metres(heights: Iterable[float]) -> str:
+    """Heights as text."""
+    return ", ".join(f"{height:g}" for height in heights) + " m"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of pictures of one run.
+
+    heights: of the planes, metres, ascending; empty for a folder of views · planes: (N, H, W) uint8; N = 0 for a folder
+    of views · truth: (H, W) uint8 or None · views: (11, H, W) uint8 or None · notes: what was left aside, a line each.
+    """
+
+    path: Path
+    heights: tuple[float, ...]
+    planes: np.ndarray
+    truth: np.ndarray | None
+    views: np.ndarray | None
+    notes: tuple[str, ...] = ()
+
+    def stack(self, heights: Sequence[float] = HEIGHTS) -> tuple[np.ndarray, Choice]:
+        """Focal stack (P, H, W) uint8 for these heights: integrated from the views, or the nearest planes."""
+        if self.views is None:
+            choice = nearest(self.heights, heights)
+            return self.planes[list(choice.indices)], choice
+        wanted = tuple(map(float, heights))
+        image = integrator.integrate(self.views, camera.course_rig(), wanted).image
+        return to_uint8(image), Choice(tuple(range(len(wanted))), wanted, wanted)
+
+
+def read_folder(path: str | Path) -> Folder:
+    """Read one run given as pictures: a focal stack, or the 11 views of the course rig.
+
+    Planes are named by their height in cm: ``000.png``, ``040.png`` or ``integral_060cm.png``. Views are named
+    ``…pose_0_thermal.png`` to ``…pose_10_thermal.png``; where all eleven are there they win over planes. The truth is
+    ``gt.png`` or ``…GT_pose_0_thermal.png``. All are 8-bit gray PNGs of one size, whatever it is.
+
+    Raises UnveilError for no such folder, no planes nor views in it, two files for one plane, and pictures that cannot
+    be read, are not 8-bit gray or differ in size.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UnveilError(f"{path} is no folder: give a folder of PNGs named by height in cm, or of a run's 11 views")
+    views, planes, truths, others = _sort(path)
+    whole = [prefix for prefix, files in views.items() if sorted(files) == list(range(VIEWS))]
+    notes = [f"{len(others)} other pictures are left aside (such as {others[0]})"] if others else []
+    if len(whole) > 1:
+        raise UnveilError(f"{path} holds the views of {len(whole)} runs: give each run a folder of its own")
+    if whole:
+        heights, chosen = (), [file for _, file in sorted(views[whole[0]].items())]
+        if planes:
+            notes.append(f"{len(planes)} integral images are left aside: the 11 views are integrated instead")
+    elif planes:
+        heights, chosen = tuple(sorted(planes)), [planes[height] for height in sorted(planes)]
+        if views:
+            notes.append(f"views are left aside, for there are not all {VIEWS} of them")
+    elif views:
+        files = max(views.values(), key=len)
+        absent = [f"pose_{pose}" for pose in range(VIEWS) if pose not in files]
+        lack = ", ".join(absent) or "none, but there are others than pose_0 … pose_10"
+        raise UnveilError(f"{path}: of the views of one run these are missing: {lack}; add them")
+    else:
+        raise UnveilError(
+            f"{path} holds no focal stack: name its PNGs by height in cm (000.png, 040.png, integral_060cm.png), "
+            "or give the 11 views of a run"
+        )
+    images = _read_all(path, chosen + truths)
+    truth = images.pop() if truths else None
+    stack = np.stack(images)
+    if whole:
+        return Folder(path, (), stack[:0], truth, stack, tuple(notes))
+    return Folder(path, heights, stack, truth, None, tuple(notes))
+
+
+def _sort(path: Path) -> tuple[dict[str, dict[int, Path]], dict[float, Path], list[Path], list[str]]:
+    """The folder's PNGs by their names: views by prefix and pose, planes by height, truths, names of others."""
+    views: dict[str, dict[int, Path]] = {}
+    planes: dict[float, Path] = {}
+    truths, others = [], []
+    for file in sorted(item for item in path.iterdir() if item.suffix.lower() == ".png" and not item.is_dir()):
+        if _TRUTH.fullmatch(file.name):
+            truths.append(file)
+        elif match := _VIEW.fullmatch(file.name):
+            views.setdefault(match[1] or "", {})[int(match[2])] = file
+        elif match := _PLANE.fullmatch(file.name):
+            height = int(match[1] or match[2]) / 100
+            if planes.setdefault(height, file) is not file:
+                raise UnveilError(
+                    f"{path}: {planes[height].name} and {file.name} are the same plane: remove one of them"
+                )
+        else:
+            others.append(file.name)
+    if len(truths) > 1:
+        raise UnveilError(f"{path}: {truths[0].name} and {truths[1].name} are both truths: remove one of them")
+    return views, planes, truths, others
+
+
+def _read_all(path: Path, files: list[Path]) -> list[np.ndarray]:
+    images = [_read_gray(file) for file in files]
+    for file, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            sizes = [f"{f.name} {i.shape[1]} × {i.shape[0]}" for f, i in ((files[0], images[0]), (file, image))]
+            raise UnveilError(f"{path}: pictures of different sizes ({' and '.join(sizes)}): all must have one size")
+    return images
+
+
+def _read_gray(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise UnveilError(f"{path} is no ordinary file: replace it")
+    try:
+        with Image.open(path) as image:
+            mode, size = image.mode, image.size
+        if mode != "L":
+            raise UnveilError(f"{path} is not an 8-bit gray picture (its mode is {mode}): convert it to 8-bit gray")
+        pixels = np.empty(size[::-1], np.uint8)
+        # Pillow would pass over a cut-off end.
+        png.decode(path.read_bytes(), pixels)
+    except UnidentifiedImageError:
+        raise UnveilError(f"{path} is empty or no picture: replace it") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnveilError(f"{path} cannot be read as a PNG ({error}): replace it") from error
+    except ValueError as error:
+        raise UnveilError(f"{path} {error}: replace it") from error
+    return pixels

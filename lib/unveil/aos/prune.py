@@ -1,0 +1,325 @@
+"""Dropping files of unusable runs from archives, putting them back, and deleting archives that a store replaces.
+
+An archive is written anew beside the old one, read back, compared, and only then put in its place, so that an
+interruption at any moment leaves the old or the new one whole. What is dropped moves into ``<archive>.dropped.zip``
+first.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import ZipInfo
+
+import numpy as np
+
+from unveil import files
+from unveil.aos import repack
+from unveil.aos.archives import BROKEN, DROPPED, MISSING, Catalogue, Entry, Stamp, find_archives, identify
+from unveil.aos.store import Store
+from unveil.aos.zips import shown
+from unveil.errors import UnveilError
+
+
+class Pruned(NamedTuple):
+    """One archive that holds files to drop: its bytes before and after, the numbers of files dropped and kept."""
+
+    archive: Path
+    before: int
+    after: int
+    dropped: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What :func:`prune` dropped, or would drop; ``str()`` says it.
+
+    runs: ids · archives: those concerned · troubles: what is damaged and incomplete runs that stay, a line each ·
+    obstacle: why it would refuse to go beyond a dry run.
+    """
+
+    done: bool
+    discarded: bool
+    runs: list[str]
+    archives: list[Pruned]
+    troubles: list[str]
+    obstacle: str = ""
+
+    def __str__(self) -> str:
+        saved = sum(a.before - a.after for a in self.archives)
+        dropped = sum(a.dropped for a in self.archives)
+        verb = "dropped" if self.done else "to drop"
+        lines = [f"{verb}: {len(self.runs):,} incomplete runs, {dropped:,} files, {saved / 1e6:,.1f} MB"]
+        if not self.archives:
+            lines = ["nothing to prune: no archive holds files of runs that are known to be unusable"]
+        for a in self.archives:
+            sizes = f"{a.before / 1e6:,.1f} to {a.after / 1e6:,.1f} MB"
+            lines.append(f"  {shown(a.archive)}: {a.dropped:,} files {verb}, {a.kept:,} kept, {sizes}")
+        if self.runs:
+            lines.append(f"runs: {', '.join(self.runs)}")
+        if self.archives and not self.discarded:
+            verb = "lie" if self.done else "would lie"
+            lines.append(f"dropped files {verb} in <archive>{DROPPED} and can be put back")
+        lines += [f"stays: {trouble}" for trouble in self.troubles]
+        if self.archives and not self.done:
+            lines.append("nothing was changed: this was a dry run")
+        if self.obstacle:
+            lines.append(f"beware: {self.obstacle}")
+        return "\n".join(lines)
+
+
+def prune(
+    catalogue: Catalogue,
+    yes: bool = False,
+    discard: bool = False,
+    all_named: bool = False,
+    drop_foreign: bool = False,
+    despite_damaged: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> PruneReport:
+    """Take the files of unusable runs out of the archives; without ``yes`` only say what would happen.
+
+    A run is unusable when one of its files is broken (a verifying scan knows more), or, if ``all_named`` confirms that
+    the catalogue spans every archive of the set, when it lacks files. A run of which copies differ, or whose parameters
+    alone cannot be used, stays. Kept files are copied byte for byte, foreign ones stay unless ``drop_foreign``.
+    Dropped files move into ``<archive>.dropped.zip`` (:func:`restore_dropped`); ``discard`` deletes them instead.
+
+    Raises UnveilError where an archive came, went or changed since the scan, where the disk is full or the folder
+    read-only, and where a run lacks files while a damaged archive may hold them, unless ``despite_damaged``. An archive
+    named in an error is unchanged.
+    """
+    _check_unchanged(catalogue)
+    doomed = [e for e in catalogue.incomplete if (all_named if e.has(MISSING) else e.has(BROKEN))]
+    obstacle = ""
+    if catalogue.damaged and not despite_damaged and any(entry.has(MISSING) for entry in doomed):
+        obstacle = (
+            f"{shown(catalogue.damaged[0].archive)}: damaged, and may hold files that incomplete runs miss: "
+            "fetch it again or move it elsewhere, then scan and prune"
+        )
+        if yes:
+            raise UnveilError(obstacle)
+    ids = {entry.id for entry in doomed}
+
+    def drops(info: ZipInfo) -> bool:
+        identity = identify(info.filename)
+        return drop_foreign and not info.is_dir() if identity is None else identity.id in ids
+
+    pruned = []
+    for done, (archive, stamp) in enumerate(catalogue.stamps.items(), 1):
+        kept = repack.select(archive, lambda info: not drops(info))
+        if len(kept.records) < stamp.files:
+            layout = repack.lay_out([kept])
+            if yes:
+                if not discard:
+                    _set_aside(archive, drops)
+                _place(archive, layout, stamp)
+            pruned.append(Pruned(archive, stamp.size, layout.size, stamp.files - len(kept.records), len(kept.records)))
+        if progress is not None:
+            progress(done, len(catalogue.stamps))
+    return PruneReport(yes, discard, [entry.id for entry in doomed], pruned, _troubles(catalogue, ids), obstacle)
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What :func:`restore_dropped` put back, or would: archive → (files, ids of runs); ``str()`` says it."""
+
+    done: bool
+    archives: dict[Path, tuple[int, list[str]]]
+
+    def __str__(self) -> str:
+        if not self.archives:
+            return f"nothing to put back: no archive has a {DROPPED[1:]} beside it"
+        verb = "put back" if self.done else "to put back"
+        lines = [
+            f"{shown(archive)}: {count:,} files {verb}, runs: {', '.join(ids) or 'none'}"
+            for archive, (count, ids) in self.archives.items()
+        ]
+        return "\n".join(lines if self.done else [*lines, "nothing was changed: this was a dry run"])
+
+
+def restore_dropped(
+    paths: str | os.PathLike | Iterable[str | os.PathLike],
+    yes: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> RestoreReport:
+    """Put back what :func:`prune` moved into ``<archive>.dropped.zip``; without ``yes`` only list it.
+
+    ``paths``: archives, their dropped files' archives, or folders of them. Raises UnveilError as :func:`prune` does.
+    """
+    roots = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    aside = []
+    for root in roots:
+        beside = root if root.name.endswith(DROPPED) else root.with_name(root.name + DROPPED)
+        aside += sorted(root.rglob(f"*{DROPPED}")) if root.is_dir() else [beside] if beside.is_file() else []
+    found: dict[Path, tuple[int, list[str]]] = {}
+    for done, path in enumerate(dict.fromkeys(aside), 1):
+        archive = path.with_name(path.name.removesuffix(DROPPED))
+        parts = [repack.select(archive, lambda _: True)] if archive.is_file() else []
+        parts.append(repack.select(path, _lacking(parts)))
+        back = [info for info, _ in parts[-1].records]
+        if yes:
+            _place(archive, repack.lay_out(parts))
+            path.unlink()
+        identities = [identity for info in back if (identity := identify(info.filename))]
+        found[archive] = len(back), list(dict.fromkeys(identity.id for identity in identities))
+        if progress is not None:
+            progress(done, len(aside))
+    return RestoreReport(yes, found)
+
+
+def check_pruned(before: Catalogue, after: Catalogue) -> None:
+    """Check a scan after pruning against the one before: the same complete runs, file by file.
+
+    Raises UnveilError naming the first run that differs.
+    """
+
+    def contents(catalogue: Catalogue) -> dict[str, dict[str, tuple[int, int]]]:
+        return {e.id: {role: (m.size, m.crc) for role, m in e.members.items()} for e in catalogue.complete}
+
+    old, new = contents(before), contents(after)
+    for name in old.keys() | new.keys():
+        if old.get(name) != new.get(name):
+            raise UnveilError(f"run {name} is not the same after pruning: do not delete any backup, and fetch it again")
+
+
+@dataclass
+class Deletion:
+    """Archives that were deleted, and those that were kept with the reason."""
+
+    deleted: list[Path] = field(default_factory=list)
+    kept: dict[Path, str] = field(default_factory=dict)
+
+    def report(self) -> str:
+        lines = [f"deleted {shown(path)}: every run of it was read back from the store" for path in self.deleted]
+        return "\n".join(lines + [f"kept {shown(path)}: {reason}" for path, reason in self.kept.items()])
+
+
+def delete_verified(
+    catalogue: Catalogue, store: Store, workers: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Deletion:
+    """Delete archives whose every run was integrated afresh and found equal, byte for byte, in the store.
+
+    An archive is kept when one of its complete runs is not in the store or differs from it, when it holds files of
+    incomplete runs (another archive may complete them; ``prune`` drops them), when it holds no run, when it is damaged,
+    or when it changed since it was scanned.
+    """
+    # Imported here because its compiler takes half a second to load, which pruning need not wait for.
+    from unveil.aos.build import integrated
+
+    here = [entry for entry in catalogue.complete if entry.id in store]
+    failed = {entry.id: "is not in the store" for entry in catalogue.complete if entry.id not in store}
+    for done, (entry, fresh) in enumerate(zip(here, integrated(here, store.heights, workers), strict=True), 1):
+        index = store.index(entry.id)
+        if isinstance(fresh, str):
+            failed[entry.id] = f"cannot be read again ({fresh})"
+        elif not (
+            all(map(np.array_equal, store[index], (fresh.images, fresh.truth)))
+            and store.record(index).parameters == fresh.record.parameters
+        ):
+            failed[entry.id] = "differs from its stack in the store"
+        if progress is not None:
+            progress(done, len(here))
+    outcome = Deletion(kept={found.archive: f"damaged: {found.reason}" for found in catalogue.damaged})
+    holds: dict[Path, list[Entry]] = {path: [] for path in catalogue.archives}
+    for entry in catalogue.entries:
+        for path in entry.archives:
+            holds.setdefault(path, []).append(entry)
+    for path in catalogue.archives:
+        reason = _reason_to_keep(path, catalogue.stamps[path], holds[path], failed)
+        try:
+            if not reason:
+                path.unlink()
+        except OSError as error:
+            reason = f"it cannot be deleted ({error.strerror})"
+        if reason:
+            outcome.kept[path] = reason
+        else:
+            outcome.deleted.append(path)
+    return outcome
+
+
+def _reason_to_keep(path: Path, stamp: Stamp, entries: list[Entry], failed: dict[str, str]) -> str:
+    bad = [f"run {entry.id} {failed[entry.id]}" for entry in entries if entry.id in failed]
+    incomplete = [entry.id for entry in entries if not entry.complete]
+    if bad:
+        return f"{bad[0]}{_more(bad)}"
+    if incomplete:
+        return f"it holds incomplete runs ({incomplete[0]}{_more(incomplete)}): prune it first"
+    if not entries:
+        return "no run was read from it"
+    return "" if _is_unchanged(path, stamp) else "it changed since it was scanned: scan again"
+
+
+def _more(items: list[str]) -> str:
+    return f" and {len(items) - 1} more" if len(items) > 1 else ""
+
+
+def _troubles(catalogue: Catalogue, doomed: set[str]) -> list[str]:
+    found = [f"{shown(damaged.archive)}: {damaged.reason}" for damaged in catalogue.damaged]
+    for entry in catalogue.incomplete:
+        if entry.id not in doomed:
+            remedy = "; confirm that all archives of the set are named, and it is dropped" if entry.has(MISSING) else ""
+            found.append(f"{entry.id}: {entry.complaint}{remedy}")
+    return found
+
+
+def _check_unchanged(catalogue: Catalogue) -> None:
+    known = {*catalogue.stamps, *(damaged.archive for damaged in catalogue.damaged)}
+    for archive in known.symmetric_difference(find_archives(catalogue.paths)):
+        raise UnveilError(f"{shown(archive)}: {'gone' if archive in known else 'new'} since the scan: scan again")
+    for archive, stamp in catalogue.stamps.items():
+        _check_stamp(archive, stamp)
+
+
+def _check_stamp(archive: Path, stamp: Stamp) -> None:
+    if not _is_unchanged(archive, stamp):
+        raise UnveilError(f"{shown(archive)}: changed since the scan: scan again")
+
+
+def _is_unchanged(path: Path, stamp: Stamp) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == (stamp.size, stamp.mtime_ns)
+
+
+def _lacking(parts: list[repack.Part]) -> Callable[[ZipInfo], bool]:
+    """Whether a record is not yet among these parts, as it is after an interruption between two archives."""
+    there = {(info.filename, info.CRC, info.file_size) for part in parts for info, _ in part.records}
+    return lambda info: (info.filename, info.CRC, info.file_size) not in there
+
+
+def _set_aside(archive: Path, drops: Callable[[ZipInfo], bool]) -> None:
+    """Copy what is to be dropped into the archive of dropped files beside, behind what that holds already."""
+    target = archive.resolve()
+    aside = target.with_name(target.name + DROPPED)
+    parts = [repack.select(aside, lambda _: True)] if aside.exists() else []
+    lacking = _lacking(parts)
+    parts.append(repack.select(archive, lambda info: drops(info) and lacking(info)))
+    if parts[-1].records:
+        _place(aside, repack.lay_out(parts))
+
+
+def _place(archive: Path, layout: repack.Layout, stamp: Stamp | None = None) -> None:
+    """Write an archive, read it back, and put it in the place of the old one if that is still as its stamp says."""
+    target = archive.resolve()
+    for leftover in files.leftovers(target):
+        leftover.unlink(missing_ok=True)
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    with files.replacing(target) as temporary:
+        with open(temporary, "wb") as out:
+            repack.write(layout, out)
+        if not repack.equals(layout, temporary):
+            raise UnveilError(
+                f"{shown(archive)}: its copy differs from it, it is unchanged: check the disk, then prune again"
+            )
+        if stamp is not None:
+            _check_stamp(archive, stamp)
+    if mode is not None:
+        target.chmod(mode)

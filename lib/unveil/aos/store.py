@@ -1,0 +1,292 @@
+"""Runs at rest: a folder of arrays, memory-mapped, that grows shard by shard; focal stacks or raw views.
+
+Shard n is three files, written in this order, each under its final name only when it is whole: ``shard_n_stacks.npy``
+(runs, P, H, W) uint8, ``shard_n_truths.npy`` (runs, H, W) uint8 and ``shard_n.json`` (heights; per run its id, the
+checksums of its source files and its ``Parameters.txt``). The JSON commits the shard: without it the arrays do not
+count. Where views are stored instead of focal planes there are no heights. ``skipped.json`` names the runs that the
+last build could not read. The split of a store lies beside its shards, in ``split.json``.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from unveil import files
+from unveil.aos import parameters
+from unveil.errors import UnveilError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+    fcntl = None
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAPPED_SHARDS = 64
+"""Shards mapped at a time: each costs two open files, and systems allow as few as 256 of them."""
+
+SKIPPED, LOCK = "skipped.json", ".lock"
+_SHARD = re.compile(r"shard_(\d{5})\.json")
+_ARRAYS = ("_stacks.npy", "_truths.npy")
+
+
+class Record(NamedTuple):
+    """One run of a store: its id, the checksums of its source files in the order of ``archives.ROLES``, parameters."""
+
+    id: str
+    crc: list[int]
+    parameters: str
+
+
+class Sample(NamedTuple):
+    """One run to be stored: planes or views (P, H, W) uint8, truth (H, W) uint8."""
+
+    record: Record
+    images: np.ndarray
+    truth: np.ndarray
+
+
+class Store:
+    """A store of runs, memory-mapped: ``store[i]`` → (stack (P, H, W) uint8, truth (H, W) uint8), read when touched.
+
+    ``ids`` opens only these runs, in this order. The sizes of all files are checked, their pixels not read.
+    Attributes: ``path`` · ``ids`` · ``heights`` of the P planes, metres above ground, empty where the images are views
+    · ``shape`` (P, H, W) · ``skipped``, runs that the last build could not read, with the reason.
+
+    Raises UnveilError for no store there, and a shard that is damaged, cut short or of other planes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], ids: Sequence[str] | None = None) -> None:
+        self.path = Path(path)
+        self._rows: dict[str, tuple[int, int]] = {}
+        self._records: dict[str, Record] = {}
+        self._counts: dict[int, int] = {}
+        self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.skipped: dict[str, str] = read_json(self.path / SKIPPED) if (self.path / SKIPPED).is_file() else {}
+        kinds = {}
+        for number in shard_numbers(self.path):
+            records, *kind = _read_shard(self.path, number)
+            kinds[tuple(kind)] = number
+            self._counts[number] = len(records)
+            self._records |= {record.id: record for record in records}
+            self._rows |= {record.id: (number, row) for row, record in enumerate(records)}
+        if not kinds:
+            raise UnveilError(f"{self.path} is no store of runs: make one with `python -m unveil integrate`")
+        if len(kinds) > 1:
+            raise UnveilError(f"{_shard(self.path, max(kinds.values()), '.json')} has other planes: {_remedy()}")
+        self.heights, self.shape = kinds.popitem()[0]
+        self.ids = list(self._rows if ids is None else ids)
+        for name in self.ids:
+            self._row(name)
+        self._places = {name: index for index, name in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        number, row = self._rows[self.ids[index]]
+        mapped = self._maps.get(number)
+        if mapped is None:
+            # Threads may come here together, hence no step that fails when another has done it.
+            while len(self._maps) >= MAPPED_SHARDS:
+                self._maps.pop(next(iter(self._maps.copy()), None), None)
+            mapped = self._maps[number] = self._map(number)
+        return mapped[0][row], mapped[1][row]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickled memory map carries its pixels along; another process maps the files itself.
+        return {**self.__dict__, "_maps": {}}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def index(self, name: str) -> int:
+        """Index of the run with this id."""
+        self._row(name)
+        return self._places[name]
+
+    def record(self, index: int) -> Record:
+        return self._records[self.ids[index]]
+
+    def parameters(self, index: int) -> parameters.Parameters:
+        """How run ``index`` was made."""
+        record = self.record(index)
+        return parameters.parse(record.parameters, f"{self.path}: parameters of run {record.id}")
+
+    def table(self) -> pd.DataFrame:
+        """One row per run: id, density, pose, person_x, person_y (metres in the world frame), rotation_deg, ambient,
+        azimuth_deg, compass_deg, ground_kelvin, tree_kelvin; NaN where there is no person."""
+        import pandas as pd
+
+        rows = []
+        for index, name in enumerate(self.ids):
+            p = self.parameters(index)
+            # The file gives y before x, both with the sign turned, as in its camera lines.
+            x, y = (-p.position[1], -p.position[0]) if p.position else (np.nan, np.nan)
+            rotation = np.nan if p.rotation_deg is None else p.rotation_deg
+            light = p.ambient, p.azimuth_deg, p.compass_deg, p.ground_kelvin, p.tree_kelvin
+            rows.append((name, p.density, p.pose, x, y, rotation, *light))
+        columns = ["id", "density", "pose", "person_x", "person_y", "rotation_deg", "ambient", "azimuth_deg"]
+        return pd.DataFrame(rows, columns=[*columns, "compass_deg", "ground_kelvin", "tree_kelvin"])
+
+    def _row(self, name: str) -> tuple[int, int]:
+        if name not in self._rows:
+            raise UnveilError(f"run {name} is not in the store {self.path}")
+        return self._rows[name]
+
+    def _map(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        # Several times faster than np.load, as the shape is known.
+        shapes = _shapes(self._counts[number], self.shape)
+        stacks, truths = (
+            np.memmap(_shard(self.path, number, suffix), np.uint8, "r", len(_header(shape)), shape)
+            for suffix, shape in shapes.items()
+        )
+        return stacks, truths
+
+
+@contextmanager
+def building(out: Path) -> Iterator[Store | None]:
+    """Alone in a store's folder, tidied up: the store so far, or None where there is none yet.
+
+    Readers meanwhile see the shards that are whole. Raises UnveilError where another build is at work there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = open(out / LOCK, "ab")
+    except OSError as error:
+        raise UnveilError(f"{out} cannot be written ({error.strerror}): choose another folder") from error
+    with lock:
+        try:
+            if fcntl:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            raise UnveilError(
+                f"{out} is being built by another process: wait until it is done, or choose another folder"
+            ) from None
+        _sweep(out)
+        yield Store(out) if shard_numbers(out) else None
+
+
+def append(out: Path, samples: Iterator[Sample], heights: Sequence[float], runs_per_shard: int) -> None:
+    """Store samples in shards of so many runs; each appears when it is whole, in the first place that is free.
+
+    Pixels go through ordinary writes: a full disk is then an error and not a crash, as it would be in a memory map.
+    """
+    taken = set(shard_numbers(out))
+    free = (number for number in itertools.count() if number not in taken)
+    while (first := next(samples, None)) is not None:
+        number = next(free)
+        records: list[Record] = []
+        names = [_shard(out, number, suffix) for suffix in _ARRAYS]
+        with files.replacing(names[0]) as stacks, files.replacing(names[1]) as truths:
+            with open(stacks, "wb") as stack_file, open(truths, "wb") as truth_file:
+                for sample in itertools.chain([first], itertools.islice(samples, runs_per_shard - 1)):
+                    for file, image in ((stack_file, sample.images), (truth_file, sample.truth)):
+                        if not records:
+                            file.write(_header((runs_per_shard, *image.shape)))
+                        file.write(np.ascontiguousarray(image).data)
+                    records.append(sample.record)
+                for file, image in ((stack_file, first.images), (truth_file, first.truth)):
+                    file.seek(0)
+                    file.write(_header((len(records), *image.shape)))
+        content = {"heights": heights, "shape": first.images.shape, "runs": [record._asdict() for record in records]}
+        files.write_json(_shard(out, number, ".json"), content)
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raise UnveilError where fewer bytes are free than are needed."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UnveilError(
+            f"{folder}: {what} take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: "
+            "free space or choose another folder"
+        )
+
+
+def shard_numbers(out: Path) -> list[int]:
+    """Numbers of the shards that are whole."""
+    if not out.is_dir():
+        return []
+    return sorted(int(match[1]) for item in out.iterdir() if (match := _SHARD.fullmatch(item.name)))
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a killed build left: temporary files, and arrays that no JSON commits."""
+    committed = set(shard_numbers(out))
+    for item in out.iterdir():
+        array = re.fullmatch(r"shard_(\d{5})_(?:stacks|truths)\.npy", item.name)
+        temporary = re.fullmatch(r"\.(shard_\d{5}|skipped|simulation)(_\w+)?\.\w{8}\.\w+", item.name)
+        if temporary or (array and int(array[1]) not in committed):
+            item.unlink()
+
+
+def _remedy(name: str = "this file") -> str:
+    return f"delete {name} and build the store again; the other shards stay"
+
+
+def _read_shard(out: Path, number: int) -> tuple[list[Record], tuple[float, ...], tuple[int, ...]]:
+    """Records, heights and shape of a shard whose arrays have the right sizes."""
+    name = _shard(out, number, ".json")
+    try:
+        shard = read_json(name)
+        heights, shape = tuple(map(float, shard["heights"])), tuple(map(int, shard["shape"]))
+        records = [Record(run["id"], run["crc"], run["parameters"]) for run in shard["runs"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnveilError(f"{name} is damaged: {_remedy(name.name)}") from error
+    for suffix, full in _shapes(len(records), shape).items():
+        path = _shard(out, number, suffix)
+        expected = len(_header(full)) + int(np.prod(full))
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                header = np.lib.format.read_array_header_1_0(file) if _is_version_1(file) else None
+        except (OSError, ValueError) as error:
+            raise UnveilError(f"{path} cannot be read ({error}): {_remedy(name.name)}") from error
+        if header != (full, False, np.dtype(np.uint8)) or size != expected:
+            raise UnveilError(f"{path} holds {size:,} bytes where {expected:,} belong: {_remedy(name.name)}")
+    return records, heights, shape
+
+
+def _is_version_1(file: BinaryIO) -> bool:
+    return np.lib.format.read_magic(file) == (1, 0)
+
+
+def _shapes(count: int, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    return dict(zip(_ARRAYS, ((count, *shape), (count, *shape[1:])), strict=True))
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """Header of a .npy file of uint8; NumPy pads it so that its length does not depend on the first number."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _shard(out: Path, number: int, suffix: str) -> Path:
+    return out / f"shard_{number:05d}{suffix}"
+
+
+def read_json(path: Path) -> Any:
+    """The content of a store's JSON file. Raises UnveilError where it is damaged."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UnveilError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from error
+    except ValueError as error:
+        raise UnveilError(f"{path} is damaged: delete it and build the store again; the other files stay") from error

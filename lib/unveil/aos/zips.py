@@ -1,0 +1,267 @@
+"""ZIP archives below the level of runs: what lies in one, and its files' bytes.
+
+Python's zipfile believes the central directory. Here every file also has a say through its own header, so that damage
+to the directory loses nothing that is whole, and no number in an archive decides how much memory is taken.
+Source: APPNOTE.TXT 6.3, sections 4.3 and 4.4.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from unveil.errors import UnveilError
+
+REFETCH = "fetch this archive again"
+_LOCAL = struct.Struct("<4s2x2H4x3I2H")
+LOCAL_SIZE = _LOCAL.size
+_MARK = b"PK\3\4"
+_STREAMED, _UTF8, _ENCRYPTED = 8, 0x800, 1
+_STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_GAP = 100
+"""More bytes between two files than extra fields and a descriptor usually take: a file may lie there unlisted."""
+_CHUNK = 1 << 20
+
+
+class Member(NamedTuple):
+    """One file in an archive and where it lies: ``compressed`` bytes after the local header at ``offset``."""
+
+    archive: Path
+    name: str
+    size: int
+    crc: int
+    method: int
+    compressed: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{shown(self.name)} in {shown(self.archive.name)}"
+
+    @property
+    def place(self) -> str:
+        """How an error begins that is about this file."""
+        return f"{shown(self.archive)}: {shown(self.name)}"
+
+
+class Listing(NamedTuple):
+    """The files of an archive (folders left out), how many records there are with folders, and why its directory is not
+    to be trusted, if it is not."""
+
+    members: list[Member]
+    records: int
+    reason: str = ""
+
+
+class _Header(NamedTuple):
+    """A file's own (local) header; its data begin at ``start``. Streamed files give CRC and sizes after their data."""
+
+    name: str
+    flags: int
+    method: int
+    crc: int
+    compressed: int
+    size: int
+    start: int
+
+
+def shown(text: str | os.PathLike[str]) -> str:
+    """A name as one line that every console can print, whatever bytes it was made of."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(text))
+
+
+def listing(archive: Path) -> Listing:
+    """What lies in an archive by its directory, and by the files' own headers where the directory is damaged."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            infos, start = opened.filelist, opened.start_dir
+    except Exception as error:  # zipfile lets through whatever a damaged directory makes it stumble over
+        reason = diagnose(archive, error)
+        found = [] if isinstance(error, OSError) else list(_walk(archive, [(0, archive.stat().st_size)]))
+        return Listing(
+            found, len(found), reason + (f"; {len(found)} files were found by their own headers" if found else "")
+        )
+    members = [
+        Member(archive, i.filename, i.file_size, i.CRC, i.compress_type, i.compress_size, i.header_offset)
+        for i in infos
+    ]
+    inside = [m for m in members if m.offset >= 0 and m.offset + LOCAL_SIZE + m.compressed <= start]
+    inside.sort(key=lambda member: member.offset)
+    reasons = [f"{len(members) - len(inside)} files listed outside the archive"] if len(inside) < len(members) else []
+    if any(after.offset < before.offset + LOCAL_SIZE + before.compressed for before, after in pairwise(inside)):
+        reasons.append("files overlap in its directory")
+    if reasons:
+        with open(archive, "rb") as handle:
+            inside = [member for member in inside if _header(handle, member.offset)]
+    gaps, end = [], 0
+    for offset, stop in [*((m.offset, m.offset + LOCAL_SIZE + len(m.name) + m.compressed) for m in inside), (start, 0)]:
+        if offset > end + (0 if reasons else _GAP):
+            gaps.append((end, offset))
+        end = max(end, stop)
+    listed = {member.offset for member in inside}
+    unlisted = [member for member in _walk(archive, gaps) if member.offset not in listed]
+    if unlisted:
+        reasons.append(f"{len(unlisted)} files not listed in its directory")
+    reason = f"damaged ZIP ({', '.join(reasons)}): {REFETCH}" if reasons else ""
+    files = [member for member in [*inside, *unlisted] if not member.name.endswith("/")]
+    return Listing(files, len(members), reason)
+
+
+def own_name(member: Member, handle: BinaryIO) -> str | None:
+    """The name in the file's own header; None where there is no header."""
+    header = _header(handle, member.offset)
+    return header and header.name
+
+
+def read(member: Member, handle: BinaryIO, limit: int) -> bytes:
+    """The file's bytes, which fit a checksum that the directory, its header or its descriptor gives.
+
+    Raises UnveilError without a remedy: a file that is longer than ``limit``, cannot be unpacked or fits no checksum.
+    """
+    try:
+        header = _header(handle, member.offset)
+        if header is None:
+            raise _bad(member, "is not where it was: scan the archives again")
+        checksums = {member.crc} | ({header.crc} if not header.flags & _STREAMED else set())
+        length = None if header.flags & _STREAMED else header.compressed
+        what = ""
+        for method, compressed in dict.fromkeys([(member.method, member.compressed), (header.method, length)]):
+            handle.seek(header.start)
+            # What is longer packed than it may be unpacked cannot be right, but for a few bytes of an awkward packer.
+            raw = handle.read(min(limit + limit // 8 if compressed is None else compressed, limit + limit // 8))
+            try:
+                data, rest = _unpack(method, raw, limit)
+            except (zlib.error, OSError, EOFError, ValueError, NotImplementedError, MemoryError, RuntimeError) as error:
+                what = what or f"cannot be decompressed ({error})"
+                continue
+            if len(data) > limit:
+                what = what or "is longer than such a file can be"
+            elif zlib.crc32(data) in checksums | _described(header, rest or handle.read(8)):
+                return data
+        raise _bad(member, "is encrypted" if header.flags & _ENCRYPTED else what or "fails its checksum")
+    except OSError as error:
+        raise _bad(member, f"cannot be read ({error.strerror})") from error
+
+
+def _bad(member: Member, what: str) -> UnveilError:
+    return UnveilError(f"{member.place} {what}")
+
+
+@contextmanager
+def opened(archives: Iterable[Path]) -> Iterator[dict[Path, BinaryIO]]:
+    """Archives open for reading, by their paths."""
+    handles: dict[Path, BinaryIO] = {}
+    try:
+        for archive in archives:
+            try:
+                handles[archive] = open(archive, "rb")
+            except OSError as error:
+                raise UnveilError(
+                    f"{shown(archive)}: cannot be read ({error.strerror}): scan the archives again"
+                ) from error
+        yield handles
+    finally:
+        for handle in handles.values():
+            handle.close()
+
+
+def diagnose(archive: Path, error: Exception) -> str:
+    """Why an archive cannot be read, and what to do."""
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror or error}): check the file and its permissions"
+    with open(archive, "rb") as handle:
+        start = handle.read(2)
+    if not start:
+        return f"empty file: {REFETCH}"
+    if start != b"PK" and not isinstance(error, UnicodeError):
+        return f"not a ZIP archive, or one without its beginning: {REFETCH}, or move this file elsewhere"
+    return f"truncated or damaged ZIP ({str(error).rstrip('.') or type(error).__name__}): {REFETCH}"
+
+
+def _header(handle: BinaryIO, offset: int) -> _Header | None:
+    handle.seek(offset)
+    fixed = handle.read(LOCAL_SIZE)
+    if len(fixed) < LOCAL_SIZE or not fixed.startswith(_MARK):
+        return None
+    _, flags, method, crc, compressed, size, name_size, extra_size = _LOCAL.unpack(fixed)
+    name = handle.read(name_size).decode("utf-8" if flags & _UTF8 else "cp437", "replace")
+    if 0xFFFFFFFF in (compressed, size):
+        sizes = _zip64_field(handle.read(extra_size))
+        size, compressed = sizes if sizes else (size, compressed)
+    return _Header(name, flags, method, crc, compressed, size, offset + LOCAL_SIZE + name_size + extra_size)
+
+
+def _zip64_field(extra: bytes) -> tuple[int, int] | None:
+    position = 0
+    while position + 20 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, position)
+        if kind == 1 and length >= 16:
+            return struct.unpack_from("<2Q", extra, position + 4)
+        position += 4 + length
+    return None
+
+
+def _unpack(method: int, raw: bytes, limit: int) -> tuple[bytes, bytes]:
+    """Unpacked bytes, at most one more than ``limit``, and the packed ones that were not needed."""
+    if method == _STORED:
+        return raw, b""
+    if method == _DEFLATED:
+        stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        return stream.decompress(raw, limit + 1), stream.unused_data
+    info = zipfile.ZipInfo()
+    info.compress_type, info.compress_size, info.file_size, info.CRC = method, len(raw), limit + 1, None
+    with zipfile.ZipExtFile(io.BytesIO(raw), "r", info) as file:
+        return file.read(limit + 1), b""
+
+
+def _described(header: _Header, following: bytes) -> set[int]:
+    """The checksum in a streamed file's descriptor, which may or may not begin with a mark."""
+    if not header.flags & _STREAMED or len(following) < 8:
+        return set()
+    return {struct.unpack_from("<I", following, 4 if following.startswith(b"PK\7\x08") else 0)[0]}
+
+
+def _walk(archive: Path, spans: list[tuple[int, int]]) -> Iterator[Member]:
+    """Files whose own headers lie in these spans of an archive, whatever its directory says."""
+    with open(archive, "rb") as handle:
+        for position, end in spans:
+            while (position := _find(handle, position, end)) is not None:
+                header = _header(handle, position)
+                offset, position = position, position + len(_MARK)
+                if header is None or not header.name or header.start + header.compressed > end:
+                    continue
+                size, compressed, crc = header.size, header.compressed, header.crc
+                if header.flags & _STREAMED:
+                    handle.seek(header.start)
+                    raw = handle.read(min(_CHUNK + _CHUNK // 8, end - header.start))
+                    try:
+                        data, rest = _unpack(header.method, raw, _CHUNK)
+                    except (zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
+                        continue
+                    size, compressed, crc = len(data), len(raw) - len(rest), zlib.crc32(data)
+                    if crc not in _described(header, rest):
+                        continue
+                yield Member(archive, header.name, size, crc, header.method, compressed, offset)
+                position = header.start + compressed
+
+
+def _find(handle: BinaryIO, start: int, end: int) -> int | None:
+    """The next place of a local header's mark."""
+    size = len(_MARK)
+    while start + size <= end:
+        handle.seek(start)
+        chunk = handle.read(min(size, end - start))
+        if chunk != _MARK:
+            chunk += handle.read(min(1 << 16, end - start - size))
+        at = chunk.find(_MARK)
+        if at >= 0:
+            return start + at
+        start += max(len(chunk) - size + 1, 1)
+    return None
