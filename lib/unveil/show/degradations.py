@@ -9,10 +9,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
+from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from unveil.show import figures
@@ -153,10 +155,16 @@ def _enlarge(y: Array, size: tuple[int, int]) -> Array:
     return y if y.shape[1:] == size else y[:, rows][:, :, columns]
 
 
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    """matplotlib's, since Pillow's own lacks the minus and the times sign."""
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 14)
+
+
 def _compose(panels: Mapping[str, Array], side: int = 256, title: int = 22) -> bytes:
     """The panels four to a row under their names, as PNG."""
     sheet = Image.new("RGB", (4 * (side + 6), -(-len(panels) // 4) * (side + title)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw, font = ImageDraw.Draw(sheet), _font()
     for i, (name, panel) in enumerate(panels.items()):
         left, top = i % 4 * (side + 6), i // 4 * (side + title)
         picture = Image.fromarray(np.round(panel * 255).astype(np.uint8))
