@@ -90,6 +90,16 @@ def test_any_poses_follow_the_book(seed, size):
     assert seen.max() > seen.min()
 
 
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1), (2, 2)])
+def test_tilted_views_of_few_pixels_follow_the_book(shape):
+    rng = np.random.default_rng(6)
+    views, cameras, target = smooth_views(rng, 5, *shape), wild_rig(rng), wild_rig(rng, 1)
+    expected, seen = by_the_book(views, cameras, 0.7, target, (9, 9))
+    image, coverage = integrate(views, cameras, 0.7, target, size=(9, 9))
+    np.testing.assert_array_equal(coverage[0], seen)
+    np.testing.assert_allclose(image[0], expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(24, 24), (18, 30), (30, 18), (1, 9), (9, 1)])
 def test_course_rig_follows_the_book(shape):
     views = smooth_views(np.random.default_rng(5), 11, *shape)

@@ -138,6 +138,13 @@ def test_low_twigs_and_tall_crowns():
     assert (height < 4).sum() > 20 and 10 < height.max() < 20
 
 
+def test_a_run_of_ours_is_rebuilt_and_a_foreign_one_is_not():
+    run = simulate_run(11, 4, 100, "laying")
+    scene, forest = simulator.rebuild(run, 11)
+    np.testing.assert_array_equal(forest.occlude(scene, [0.0])[0], run.views[5])
+    assert simulator.rebuild(run, 12) is None
+
+
 def test_strata():
     mixture = Counter(stratum(k) for k in range(200))
     poses = Counter(stratum(k)[0] for k in range(200))

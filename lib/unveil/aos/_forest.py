@@ -163,7 +163,7 @@ class _Grower:
         self.wood.append(np.concatenate([self.place(tail, tree), self.place(head, tree), radii], -1))
 
     def trunks(self) -> list[tuple]:
-        """Grows the trunks; returns (level, head, direction, length, radius, tree) of branches that have yet to fork."""
+        """Grows the trunks; returns (level, head, direction, length, radius, tree) of branches that will fork."""
         tree, levels, fronts = np.arange(len(self.places)), self.species.levels, []
         length, radius = self.length, self.radius
         head = np.outer(self.height, [0, 0, 1.0])

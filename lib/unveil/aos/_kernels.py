@@ -248,31 +248,22 @@ def register_rows(first, end, views, origins, directions, slope, z, heights, reg
 def statistics_rows(first, end, registered, inside, found):
     """Mean, median, maximum, minimum and standard deviation over the views inside → found (5, P, H, W)."""
     planes, count, _, width = registered.shape
-    ordered = np.empty(count, np.float32)
+    values = np.empty(count, np.float64)
     for p in range(planes):
         for r in range(first, end):
             for c in range(width):
                 n = 0
-                total = 0.0
                 for v in range(count):
                     if inside[p, v, r, c]:
-                        value = registered[p, v, r, c]
-                        total += value
                         k = n
-                        while k > 0 and ordered[k - 1] > value:
-                            ordered[k] = ordered[k - 1]
+                        while k > 0 and values[k - 1] > registered[p, v, r, c]:
+                            values[k] = values[k - 1]
                             k -= 1
-                        ordered[k] = value
+                        values[k] = registered[p, v, r, c]
                         n += 1
-                if n == 0:
-                    found[:, p, r, c] = 0
-                    continue
-                mean = total / n
-                squares = 0.0
-                for k in range(n):
-                    squares += (ordered[k] - mean) ** 2
-                found[0, p, r, c] = mean
-                found[1, p, r, c] = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-                found[2, p, r, c] = ordered[n - 1]
-                found[3, p, r, c] = ordered[0]
-                found[4, p, r, c] = math.sqrt(squares / n)
+                found[:, p, r, c] = 0
+                if n > 0:
+                    seen = values[:n]
+                    found[0, p, r, c], found[4, p, r, c] = seen.mean(), seen.std()
+                    found[1, p, r, c] = (seen[(n - 1) // 2] + seen[n // 2]) / 2
+                    found[2, p, r, c], found[3, p, r, c] = seen[n - 1], seen[0]

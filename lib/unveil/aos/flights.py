@@ -51,19 +51,14 @@ def read(
     images: str | os.PathLike[str] | None = None,
     fov: float | None = None,
 ) -> Flight:
-    """Read a flight.
+    """Read a flight from the folder with its ``poses.json``, or from a pose file of another name.
 
-    Args:
-        folder: the folder with ``poses.json``, or a pose file of another name.
-        level: bring the views' gray levels together, because the camera's gain steps show as seams; see `levelled`.
-        images: where the pictures lie; by default beside the pose file or in ``images`` below it.
-        fov: vertical field of view in degrees where the pose file names none; by default that of JKU's camera.
+    level: bring the views' gray levels together, because the camera's gain steps show as seams; see `levelled` ·
+    images: where the pictures lie; by default beside the pose file or in ``images`` below it · fov: vertical field of
+    view in degrees where the pose file names none; by default that of JKU's camera. The target is the pose file's
+    ``center``, else the middle view.
 
-    Returns:
-        The flight. Its target is the pose file's ``center``, else the middle view.
-
-    Raises:
-        UnveilError: a missing or malformed pose file, a missing or unreadable picture, pictures of different sizes.
+    Raises UnveilError for a pose file that is missing or malformed, pictures that cannot be read or differ in size.
     """
     path = Path(folder)
     if path.is_dir():
@@ -98,12 +93,8 @@ def read(
 def levelled(views: np.ndarray) -> np.ndarray:
     """Undo the camera's gain steps: each view is scaled and shifted to the same median and interquartile range.
 
-    Args:
-        views: (V, H, W) gray levels.
-
-    Returns:
-        (V, H, W) float32, not clipped, with the median of the views' medians and of their ranges. A view without any
-        range is only shifted. On JKU's flight the median alone leaves seams where the gain changed.
+    (V, H, W) gray levels → float32, not clipped, with the median of the views' medians and of their ranges. A view
+    without any range is only shifted. On JKU's flight the median alone leaves seams where the gain changed.
     """
     low, median, high = np.percentile(views, (25, 50, 75), axis=(1, 2))[:, :, None, None]
     spread = high - low
@@ -117,18 +108,11 @@ def tones(images: np.ndarray) -> np.ndarray:
 
 
 def toned(views: np.ndarray, seen: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Bring a flight's gray levels to those that a network was trained on.
+    """Bring a flight's gray levels (V, H, W) to those that a network was trained on.
 
-    Args:
-        views: (V, H, W) gray levels.
-        seen: `tones` of the flight, in what the network is fed with: views or integral images.
-        known: `tones` of the same kind of images in the training.
-
-    Returns:
-        (V, H, W) float32, not clipped: one straight line for all gray levels that takes ``seen`` to ``known``.
-
-    Raises:
-        UnveilError: where the two tones are equal, as in a plain image.
+    ``seen`` are the `tones` of the flight in what the network is fed with (views or integral images), ``known`` those
+    of the same kind of images in the training. Returns float32, not clipped: one straight line for all gray levels
+    that takes ``seen`` to ``known``. Raises UnveilError where the two tones are equal, as in a plain image.
     """
     if not seen[1] > seen[0]:
         raise UnveilError(f"gray levels with the tones {seen[0]:g} and {seen[1]:g} have no range that could be matched")
@@ -158,12 +142,14 @@ def _read_json(path: Path) -> dict:
 
 def _names_and_extrinsics(poses: dict) -> tuple[list[str], np.ndarray]:
     if "images" in poses:
-        names = [str(image["imagefile"]) for image in poses["images"]]
-        matrices = [image["M3x4"] for image in poses["images"]]
+        names, matrices = (
+            [image["imagefile"] for image in poses["images"]],
+            [image["M3x4"] for image in poses["images"]],
+        )
     else:
-        names, matrices = [str(name) for name in poses["imagefiles"]], poses["views"]
+        names, matrices = poses["imagefiles"], poses["views"]
     # JKU's files write some of the numbers as strings.
-    return names, np.array(matrices).astype(np.float64)
+    return [str(name) for name in names], np.array(matrices).astype(np.float64)
 
 
 def _find_picture(name: str, places: list[Path], poses: Path) -> Path:

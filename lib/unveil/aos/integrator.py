@@ -12,7 +12,7 @@ compiled loops of `unveil.aos._kernels`, for NumPy arrays and plain CPU tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import torch
 
 Array: TypeAlias = "np.ndarray | torch.Tensor"
+Heights: TypeAlias = "float | Sequence[float] | Array"
+Target: TypeAlias = "Cameras | int | None"
+Size: TypeAlias = "tuple[int, int] | None"
 
 HEIGHTS = (0.2, 0.6, 1.0, 1.4, 1.8)
 """Focal heights of the course's stacks, metres above ground."""
@@ -87,10 +90,10 @@ def rays(cameras: Cameras, target: Cameras, view_size: tuple[int, int], size: tu
 def integrate(
     views: Array,
     cameras: Cameras,
-    heights: float | Sequence[float] | Array,
-    target: Cameras | int | None = None,
+    heights: Heights,
+    target: Target = None,
     *,
-    size: tuple[int, int] | None = None,
+    size: Size = None,
     threads: int | None = None,
 ) -> Integral:
     """Integrate views on focal planes.
@@ -110,13 +113,13 @@ def integrate(
     """
     scene = _Scene(views, cameras, heights, target, size)
     if scene.needs_torch(views):
-        return _integrate_torch(views, scene)
+        return Integral(*_stacked(_mean_torch(*_sample_torch(views, scene, plane)) for plane in range(scene.planes)))
     if scene.is_map:
         registered, inside = register(views, cameras, heights, target, size=size, threads=threads)
         count = inside.sum(1)
         return Integral(registered.sum(1) / count.clip(1), count.astype(np.int32) if _is_numpy(count) else count.int())
     array, back = _as_array(views)
-    image = np.empty((len(scene.heights), *scene.size), np.float32)
+    image = np.empty((scene.planes, *scene.size), np.float32)
     coverage = np.empty(image.shape, np.int32)
     if scene.is_shift:
         _kernels.share_rows(_kernels.shift_rows, scene.size[0], threads, array, scene.shifts(), image, coverage)
@@ -129,10 +132,10 @@ def integrate(
 def register(
     views: Array,
     cameras: Cameras,
-    heights: float | Sequence[float] | Array,
-    target: Cameras | int | None = None,
+    heights: Heights,
+    target: Target = None,
     *,
-    size: tuple[int, int] | None = None,
+    size: Size = None,
     threads: int | None = None,
 ) -> Registration:
     """Look at each view from the target camera through each focal plane; arguments and errors as in `integrate`.
@@ -142,12 +145,12 @@ def register(
     """
     scene = _Scene(views, cameras, heights, target, size)
     if scene.needs_torch(views):
-        return _register_torch(views, scene)
+        return Registration(*_stacked(_sample_torch(views, scene, plane) for plane in range(scene.planes)))
     array, back = _as_array(views)
-    registered = np.empty((len(scene.heights), len(array), *scene.size), np.float32)
+    registered = np.empty((scene.planes, len(array), *scene.size), np.float32)
     inside = np.empty(registered.shape, np.bool_)
-    maps = scene.plain_heights().reshape(len(scene.heights), *(scene.heights.shape[1:] or (1, 1)))
-    maps = np.ascontiguousarray(np.broadcast_to(maps, (len(maps), *scene.size)))
+    maps = scene.plain_heights() if scene.is_map else scene.plain_heights()[:, None, None]
+    maps = np.ascontiguousarray(np.broadcast_to(maps, (scene.planes, *scene.size)))
     _kernels.share_rows(_kernels.register_rows, scene.size[0], threads, array, *scene.rays, maps, registered, inside)
     return Registration(back(registered), back(inside))
 
@@ -159,9 +162,8 @@ def statistics(registered: Array, inside: Array, *, threads: int | None = None) 
     even number lies between the middle two.
     """
     if registered.shape != inside.shape or registered.ndim != 4:
-        raise UnveilError(
-            f"registered views {tuple(registered.shape)} and their mask {tuple(inside.shape)} must both be (P, V, H, W)"
-        )
+        shapes = tuple(registered.shape), tuple(inside.shape)
+        raise UnveilError(f"registered views and their mask must both be (P, V, H, W), not {shapes[0]} and {shapes[1]}")
     arrays = [a if _is_numpy(a) else a.detach().cpu().numpy() for a in (registered, inside)]
     arrays = np.ascontiguousarray(arrays[0], np.float32), np.ascontiguousarray(arrays[1], np.bool_)
     planes, _, *size = registered.shape
@@ -172,12 +174,7 @@ def statistics(registered: Array, inside: Array, *, threads: int | None = None) 
 
 
 def candidates(
-    views: np.ndarray,
-    cameras: Cameras,
-    heights: float | Sequence[float],
-    target: Cameras | int | None = None,
-    *,
-    threads: int | None = None,
+    views: np.ndarray, cameras: Cameras, heights: Heights, target: Target = None, *, threads: int | None = None
 ) -> np.ndarray:
     """What each view says of each pixel on each focal plane, for networks that pool the views themselves.
 
@@ -187,12 +184,10 @@ def candidates(
     """
     scene = _Scene(views, cameras, heights, target, None)
     if scene.is_map:
-        raise UnveilError(
-            f"candidates lie on planes: heights must be one or more numbers, not of shape {np.shape(heights)}"
-        )
-    planes, count = len(scene.heights), len(views)
-    found = np.empty((planes * count + 1, *scene.size), np.uint8)
-    said = found[:-1].reshape(planes, count, *scene.size)
+        raise UnveilError(f"candidates lie on planes: heights must be numbers, not of shape {np.shape(heights)}")
+    count = len(views)
+    found = np.empty((scene.planes * count + 1, *scene.size), np.uint8)
+    said = found[:-1].reshape(scene.planes, count, *scene.size)
     mean, spread = np.empty(scene.size, np.float32), np.empty(scene.size, np.float32)
     if scene.is_shift:
         array, _ = _as_array(views)
@@ -260,7 +255,7 @@ class _Scene:
         if _is_numpy(views) and hasattr(heights, "detach"):
             heights = heights.detach().cpu().numpy()
         self.heights = self._checked_heights(heights)
-        self.is_map = self.heights.ndim == 3
+        self.planes, self.is_map = len(self.heights), self.heights.ndim == 3
         if not self.is_map:
             self._check_seen()
 
@@ -370,20 +365,12 @@ def _sample_torch(views: Array, scene: _Scene, plane: int) -> tuple[torch.Tensor
     return sampled.where(inside, 0.0), inside
 
 
-def _register_torch(views: Array, scene: _Scene) -> Registration:
+def _mean_torch(sampled: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    coverage = inside.sum(0).int()
+    return sampled.sum(0) / coverage.clamp(min=1), coverage
+
+
+def _stacked(planes: Iterable[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
     import torch
 
-    planes = [_sample_torch(views, scene, plane) for plane in range(len(scene.heights))]
-    return Registration(*(torch.stack(part) for part in zip(*planes, strict=True)))
-
-
-def _integrate_torch(views: Array, scene: _Scene) -> Integral:
-    import torch
-
-    images, coverages = [], []
-    for plane in range(len(scene.heights)):
-        sampled, inside = _sample_torch(views, scene, plane)
-        coverage = inside.sum(0, dtype=torch.int32)
-        images.append(sampled.sum(0) / coverage.clamp(min=1))
-        coverages.append(coverage)
-    return Integral(torch.stack(images), torch.stack(coverages))
+    return [torch.stack(part) for part in zip(*planes, strict=True)]
