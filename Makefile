@@ -1,52 +1,48 @@
-# make run · make test · make lab · make full — see README.md
+# make run · make lab · make check · make test · make slides · make bench — see README.md
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 PY      = PYTHONPATH=lib $(BIN)/python
+READY   = $(VENV)/.ready
+PYTEST  = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --ignore=tests/show/test_browser.py
 
-.PHONY: run test test-browser lab full notebooks figures slides badges bench lint clean
+.PHONY: run lab check test test-browser full notebooks figures slides badges bench clean
 
-run: $(VENV)/.ready
+run: $(READY)
 	$(PY) -m unveil run
 
-test: $(VENV)/.ready
-	$(PY) -m pytest -q tests notebooks --nbval-lax --ignore=tests/show/test_browser.py
-
-lab: $(VENV)/.ready
+lab: $(READY)
 	$(PY) -m jupyterlab notebooks
 
-full: $(VENV)/.ready
-	$(PY) -m unveil train --preset full
-
-notebooks: $(VENV)/.ready
-	$(PY) -m unveil notebooks
-
-figures: $(VENV)/.ready
-	$(PY) -m unveil figures
-
-slides: $(VENV)/.ready
-	$(PY) -m unveil slides
-
-badges: $(VENV)/.ready
-	$(PY) -m unveil badges
-
-bench: $(VENV)/.ready
-	$(PY) benchmarks/reference_table.py
-	$(PY) benchmarks/integrator.py
-	$(PY) benchmarks/pipeline.py
-
-lint: $(VENV)/.ready
-	$(BIN)/python -m pip install -q ruff
+# While you edit: lint and the quick unit tests.
+check: $(READY)
+	test -x $(BIN)/ruff || $(BIN)/python -m pip install -q ruff
 	$(BIN)/ruff check lib tests benchmarks
-	$(BIN)/ruff format --check --line-length 120 lib tests benchmarks
+	$(BIN)/ruff format --check lib tests benchmarks
+	$(PYTEST) tests -m "not slow"
+
+# Before you push: everything, the notebooks included.
+test: $(READY)
+	$(PYTEST) tests notebooks --nbval-lax
 
 # Debian's chromium is driven where it is installed; elsewhere Playwright fetches its own.
-test-browser: $(VENV)/.ready
+test-browser: $(READY)
 	$(BIN)/python -m pip install -q playwright
 	command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(BIN)/python -m playwright install chromium
 	$(PY) -m pytest -q -rs tests/show/test_browser.py
 
-$(VENV)/.ready: requirements.txt
+full: $(READY)
+	$(PY) -m unveil train --preset full
+
+notebooks figures slides badges: $(READY)
+	$(PY) -m unveil $@
+
+bench: $(READY)
+	$(PY) benchmarks/reference_table.py
+	$(PY) benchmarks/integrator.py
+	$(PY) benchmarks/pipeline.py
+
+$(READY): requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q --progress-bar off -r requirements.txt

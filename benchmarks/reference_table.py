@@ -56,7 +56,7 @@ def compare(
 
 
 def main() -> None:
-    default = os.environ.get("UNVEIL_REFERENCE", Path(__file__).resolve().parents[2] / "shared" / "reference")
+    default = os.environ.get("UNVEIL_REFERENCE", Path(__file__).resolve().parents[1] / "data" / "reference")
     reference = Path(sys.argv[1] if len(sys.argv) > 1 else default)
     print(f"{'case':32}{'mean':>10}{'max':>10}{'coverage agrees':>18}")
     for case, views, cameras, height, target, integral, seen in float_cases(reference):
