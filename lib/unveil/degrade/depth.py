@@ -1,9 +1,9 @@
 """An active stereo camera in software: infrared pictures of a scene, matched into depth with its holes and ripples.
 
-Two imagers see the scene under the dots of a projector that stands between them (as Intel's D435 does; Keselman et al., "Intel
-RealSense Stereoscopic Depth Cameras", CVPRW 2017). Nothing of the depth image's faults is drawn by formula: holes come from
-shadows, dark, shiny and bare surfaces, fat edges and flying pixels from the matching window, ripples from interpolation
-between whole pixels, and noise grows with z² because depth is focal length · baseline / disparity.
+Two imagers see the scene under the dots of a projector that stands between them, as Intel's D435 does (Keselman et al.,
+"Intel RealSense Stereoscopic Depth Cameras", CVPRW 2017). No fault of the depth image is drawn by formula: holes come
+from shadows, dark, shiny and bare surfaces, fat edges and flying pixels from the matching window, ripples from
+interpolation between whole pixels, and noise grows with z² because depth is focal length · baseline / disparity.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def metres(near: np.ndarray) -> np.ndarray:
 
 
 class Frame(NamedTuple):
-    """One shot: ``truth`` and ``measured`` depth (H, W) uint16 mm, 0 a hole; ``left``, ``right`` infrared (H, W) uint8."""
+    """One shot, all (H, W): ``truth`` and ``measured`` depth uint16 mm, 0 a hole; ``left``, ``right`` infrared uint8."""
 
     truth: np.ndarray
     measured: np.ndarray
@@ -49,9 +49,9 @@ class Frame(NamedTuple):
 class StereoCamera:
     """``camera(scene, rng)`` → :class:`Frame`. Lengths in m, image lengths in pixels.
 
-    ``power`` of the projector's dots relative to the lamp at 1 m; ``electrons`` at white set the shot noise and ``read`` the
-    noise beside it; ``blur`` of the lens (σ); ``misaligned`` is the standard deviation of the right picture's vertical
-    offset; ``disparities`` are searched; ``unique``: the second best match must cost so much more (share).
+    ``power``: light of a dot at 1 m relative to a room of ``ambient`` 1; ``electrons`` at white set the shot noise,
+    ``read`` is the noise beside it; ``blur``: σ of the lens; ``misaligned``: σ of the right picture's vertical offset;
+    ``disparities`` are searched; ``unique``: the second best match must cost more by this share.
     """
 
     width: int = 848
@@ -112,8 +112,8 @@ def _millimetres(depth: np.ndarray) -> np.ndarray:
 class DisparityNoise(Operator):
     """The cheap model: noise of ``sigma`` px on disparity, smooth over ``smooth`` px, and holes along depth edges.
 
-    Takes and gives nearness (1, H, W), 64 px at 1. Pixels are drawn from beside them by ``shift`` px (Handa et al., ICRA
-    2014), and lost with probability ``lost`` within ``band`` px of an edge of more than 5 % of depth.
+    Takes and gives nearness (1, H, W), 64 px at 1. Pixels are drawn from ``shift`` px beside them (Handa et al., ICRA
+    2014) and lost with probability ``lost`` within ``band`` px of an edge of more than 5 % of depth.
     """
 
     random: ClassVar[bool] = True
@@ -150,7 +150,7 @@ def pattern(height: int, width: int, pitch: float = 8.0) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _grain(x, y, z):  # pragma: no cover (compiled)
+def _grain(x, y, z):
     """Value noise in [0, 1] on the unit lattice (Perlin 1985), linear between the nodes."""
     a, b, c = math.floor(x), math.floor(y), math.floor(z)
     u, v, w = x - a, y - b, z - c
@@ -167,8 +167,7 @@ def _grain(x, y, z):  # pragma: no cover (compiled)
 
 @njit(cache=True, nogil=True)
 def _shade(depth, seen, kind, centre, axes, half, surface, eye, focal, light, ambient, power, lamp, lit, dots):
-    # pragma: no cover (compiled)
-    """Light (H, W) that an imager at ``eye`` receives: albedo · (ambient + dots · cos θ / Z²), with the dots' shadow."""
+    """Light (H, W) an imager at ``eye`` receives: albedo · (ambient + dots · cos θ / Z²), with the dots' shadow."""
     height, width = depth.shape
     out = np.zeros((height, width), np.float32)
     for row in range(height):
@@ -246,7 +245,7 @@ def _census(picture: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _ones(x):  # pragma: no cover (compiled)
+def _ones(x):
     """Bits set in a uint64, written so that the compiler makes one instruction of it."""
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -255,7 +254,7 @@ def _ones(x):  # pragma: no cover (compiled)
 
 
 @njit(cache=True, nogil=True)
-def _search(left, right, disparities, unique):  # pragma: no cover (compiled)
+def _search(left, right, disparities, unique):
     height, width = left.shape
     radius, worst = 3, 62
     ring = np.zeros((2 * radius + 1, disparities, width), np.int32)
@@ -305,7 +304,7 @@ def _search(left, right, disparities, unique):  # pragma: no cover (compiled)
 
 
 @njit(cache=True, nogil=True)
-def _despeckle(disparity, step, smallest):  # pragma: no cover (compiled)
+def _despeckle(disparity, step, smallest):
     """Set connected patches of fewer than ``smallest`` pixels to 0; neighbours differ by at most ``step``."""
     height, width = disparity.shape
     done = np.zeros((height, width), np.bool_)

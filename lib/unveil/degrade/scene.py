@@ -1,8 +1,8 @@
 """Procedural rooms for a depth camera: what is there, and what an imager sees of it.
 
-A scene is a list of bodies, each a unit cube or unit ball under a rotation and a scaling, in the frame of the left imager:
-metres, x right, y down, z forward. Rooms, boxes, tables, shelves, poles, plants and balls are all made of these two. The
-ray caster walks over a body's screen rectangle only, so that a frame costs tenths of a second.
+A scene is a list of bodies, each a unit cube or unit ball under a rotation and a scaling, in the frame of the left
+imager: metres, x right, y down, z forward. Rooms, tables, shelves, poles, plants and balls are made of these two.
+The ray caster walks over a body's screen rectangle only, so that a frame costs tenths of a second.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ NOTHING = np.float32(1e6)
 class Scene:
     """Bodies (N), in the left imager's frame, and the light that falls on them.
 
-    ``kind`` BOX or BALL; ``centre`` (N, 3) m; ``axes`` (N, 3, 3) rotation whose rows are a body's axes; ``half`` (N, 3) half
-    sizes in m; ``surface`` (N, 4): albedo, contrast of the texture, size of the texture in m, share reflected like a mirror;
-    ``light`` (3,) towards the lamp, ``ambient`` infrared light of the room relative to the projector at 1 m.
+    ``kind`` BOX or BALL; ``centre`` (N, 3) m; ``axes`` (N, 3, 3) rotations, rows are a body's axes; ``half`` (N, 3)
+    half sizes in m; ``surface`` (N, 4): albedo, contrast of the texture, its size in m, share reflected as by a mirror;
+    ``light`` (3,) towards the lamp; ``ambient`` infrared light of the room.
     """
 
     kind: np.ndarray
@@ -51,7 +51,7 @@ class _Builder:
         self.rng, self.bodies = rng, []
 
     def surface(self, dark: float = 0.2) -> tuple[float, float, float, float]:
-        """One material: ``dark`` of them dark, a quarter without texture, one in seven shiny."""
+        """One material: ``dark`` of them dark, a fifth without texture, a tenth shiny."""
         rng = self.rng
         albedo = rng.uniform(0.03, 0.12) if rng.random() < dark else rng.uniform(0.15, 0.95)
         contrast = 0.0 if rng.random() < 0.2 else rng.uniform(0.05, 0.8)
@@ -147,7 +147,7 @@ def room(rng: np.random.Generator) -> Scene:
 
 
 @njit(cache=True, nogil=True)
-def cast(kind, centre, axes, half, eye, focal, height, width):  # pragma: no cover (compiled)
+def cast(kind, centre, axes, half, eye, focal, height, width):
     """Depth (H, W) m and index of the body seen (H, W) from a pinhole at ``eye`` that looks along z; -1 is none."""
     depth = np.full((height, width), NOTHING, np.float32)
     seen = np.full((height, width), -1, np.int32)

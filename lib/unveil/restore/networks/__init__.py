@@ -10,8 +10,10 @@ from unveil.errors import UnveilError
 from unveil.restore.networks.autoencoder import DenoisingAutoencoder
 from unveil.restore.networks.base import Restorer
 from unveil.restore.networks.colouriser import Colouriser
+from unveil.restore.networks.depth import DepthRestorer
 from unveil.restore.networks.finder import DamageFinder
 from unveil.restore.networks.five_layers import FiveLayers
+from unveil.restore.networks.gan import DepthGAN
 from unveil.restore.networks.gated import GatedUNet
 from unveil.restore.networks.level import LevelUNet, MultiViewUNet
 from unveil.restore.networks.nafnet import NAFNet
@@ -35,6 +37,8 @@ NETWORKS: dict[str, type[Restorer]] = {
     "finder": DamageFinder,
     "gated": GatedUNet,
     "colouriser": Colouriser,
+    "depth": DepthRestorer,
+    "depth_gan": DepthGAN,
 }
 
 

@@ -1,0 +1,130 @@
+"""Networks for depth: they choose among values that were measured near by, and correct the choice a little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unveil.errors import UnveilError
+from unveil.restore.networks.autoencoder import DenoisingAutoencoder
+from unveil.restore.networks.base import Restorer
+from unveil.restore.networks.unet import UNet
+
+if TYPE_CHECKING:
+    from unveil.restore.training import Options
+
+WINDOWS = (3, 7, 15)
+"""Sides of the windows over which measured values are averaged, in pixels."""
+CANDIDATES = 1 + len(WINDOWS) + 2 + 4
+
+
+class DepthRestorer(Restorer):
+    """Nearness (inverse depth), validity mask and perhaps infrared (B, 2 or 3, H, W) → nearness (B, 1, H, W).
+
+    Every pixel gets candidates: the measurement, means of the valid pixels in windows (planes are linear in inverse
+    depth, so a mean keeps them), the least and greatest near by, and the next valid value to the left, right, above and
+    below, times exp(correction). The body, a U-Net or an autoencoder without skips, weighs them and a value of its own.
+    So good measurements pass unchanged, and holes are filled by what lies on the right side of an edge.
+    """
+
+    def __init__(self, in_channels: int, body: str = "unet", features: Sequence[int] = (32, 48, 64, 64, 72)):
+        if in_channels not in (2, 3):
+            raise UnveilError(f"depth networks take nearness, mask and perhaps infrared, not {in_channels} channels")
+        seen, answers = CANDIDATES + 4 + in_channels - 1, CANDIDATES + 3
+        if body == "unet":
+            network = UNet(seen, answers, features, unshuffle=2)
+            nn.init.zeros_(network.shortcut.weight)
+            last = network.exit
+        elif body == "autoencoder":
+            network = DenoisingAutoencoder(seen, answers, features=features)
+            last = network.decoder[-1]
+        else:
+            raise UnveilError(f"there is no body {body!r} of a depth network: choose unet or autoencoder")
+        super().__init__(in_channels, 1, multiple=network.multiple)
+        self.body = network
+        nn.init.normal_(last.weight, std=0.01)
+
+    def restore(self, x: Tensor) -> Tensor:
+        x = x.float()
+        values, gaps, typical = candidates(x[:, :1], x[:, 1:2] > 0.5)
+        seen = torch.cat([(values.log() + 1.5), gaps, x[:, 1:]], dim=1)
+        answer = self.body.restore(seen).float()
+        weights = torch.softmax(answer[:, 2:], dim=1)
+        own = typical * torch.exp(answer[:, :1].clamp(-3, 3))
+        correction = torch.exp(0.1 * answer[:, 1:2])
+        return (weights * torch.cat([values * correction, own], dim=1)).sum(dim=1, keepdim=True)
+
+    def loss(self, inputs: Tensor, target: Tensor, options: Options, part: int = 0) -> Tensor:
+        return self.distance(self(inputs), target[:, :1], **options.loss_options)
+
+    @staticmethod
+    def distance(prediction: Tensor, target: Tensor, epsilon: float = 0.003, edges: float = 2.0) -> Tensor:
+        """Charbonnier loss of log depth where the truth is known (> 0), edges counting 1 + ``edges`` times.
+
+        Errors count about as much in metres as in per cent of depth, and less beyond 4 m.
+        """
+        known = target > 0
+        truth = target.clamp_min(0.02)
+        error = torch.log(prediction.float().clamp_min(0.01)) - torch.log(truth)
+        error = torch.sqrt(error.square() + epsilon**2) - epsilon
+        nearest = F.max_pool2d(target, 5, 1, 2)
+        farthest = -F.max_pool2d(-torch.where(known, target, 1.0), 5, 1, 2)
+        depth = 0.33 / truth
+        weight = known * (1 + edges * (nearest > 1.05 * farthest)) * torch.where(depth < 4, 0.5 + 0.5 * depth, 0.8)
+        return (weight * error).sum() / weight.sum().clamp_min(1)
+
+
+def candidates(near: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values that a pixel may take (B, CANDIDATES, H, W), distances to the next valid ones (B, 4, H, W), their mean.
+
+    Distances are in units of 64 pixels, at most 2; the mean of the whole image is (B, 1, 1, 1).
+    """
+    seen = valid.float()
+    known = near * seen
+    total = seen.sum((2, 3), keepdim=True)
+    typical = torch.where(total > 0, known.sum((2, 3), keepdim=True) / total.clamp_min(1), 0.25)
+    # What no window reaches gets the mean of its surroundings.
+    wide = _mean(F.avg_pool2d(known, 8, 8, ceil_mode=True), F.avg_pool2d(seen, 8, 8, ceil_mode=True), 7, typical)
+    wide = F.interpolate(wide, size=near.shape[-2:], mode="nearest")
+    means = []
+    for side in reversed(WINDOWS):
+        wide = _mean(known, seen, side, wide)
+        means.insert(0, wide)
+    measured = torch.where(valid, near, means[0])
+    low, high = (-_greatest(torch.where(valid, -means[0], -2.0)), _greatest(torch.where(valid, means[0], -2.0)))
+    low, high = torch.where(low > 1.5, measured, low), torch.where(high < 0, measured, high)
+    sides, gaps = [], []
+    for axis in (3, 2):
+        for backwards in (False, True):
+            value, gap = _next(means[0], valid, axis, backwards, means[-1])
+            sides.append(value)
+            gaps.append(gap)
+    return torch.cat([measured, *means, low, high, *sides], 1).clamp(0.01, 1.5), torch.cat(gaps, 1), typical
+
+
+def _mean(known: Tensor, seen: Tensor, side: int, otherwise: Tensor) -> Tensor:
+    """Mean of the valid values in a window."""
+    for window in ((1, side), (side, 1)):
+        half = (window[0] // 2, window[1] // 2)
+        known, seen = F.avg_pool2d(known, window, 1, half), F.avg_pool2d(seen, window, 1, half)
+    return torch.where(seen > 1e-6, known / seen.clamp_min(1e-6), otherwise)
+
+
+def _greatest(values: Tensor, side: int = 15) -> Tensor:
+    return F.max_pool2d(F.max_pool2d(values, (1, side), 1, (0, side // 2)), (side, 1), 1, (side // 2, 0))
+
+
+def _next(values: Tensor, valid: Tensor, axis: int, backwards: bool, otherwise: Tensor) -> tuple[Tensor, Tensor]:
+    """The last valid value along an axis, and how far away it was measured."""
+    if backwards:
+        values, valid, otherwise = (t.flip(axis) for t in (values, valid, otherwise))
+    place = torch.arange(values.shape[axis], device=values.device)
+    place = place.view([-1 if a == axis else 1 for a in range(4)]).expand_as(values)
+    last = torch.where(valid, place, -1).cummax(axis).values
+    found = torch.where(last >= 0, values.gather(axis, last.clamp_min(0)), otherwise)
+    gap = torch.where(last >= 0, (place - last) / 64, 2.0).clamp_max(2.0)
+    return (found.flip(axis), gap.flip(axis)) if backwards else (found, gap)
