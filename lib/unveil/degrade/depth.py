@@ -37,7 +37,7 @@ def metres(near: np.ndarray) -> np.ndarray:
 
 
 class Frame(NamedTuple):
-    """One shot, all (H, W): ``truth`` and ``measured`` depth uint16 mm, 0 a hole; ``left``, ``right`` infrared uint8."""
+    """One shot, all (H, W): ``truth`` and ``measured`` depth uint16 mm, 0 a hole; ``left``, ``right`` light uint8."""
 
     truth: np.ndarray
     measured: np.ndarray

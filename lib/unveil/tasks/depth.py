@@ -283,3 +283,21 @@ def wrong_in_holes(model: Model, infrared: bool) -> float:
     x = np.stack([measured / 64, measured > 0, *([picture] if infrared else [])]).astype(np.float32)
     some = (measured == 0) & (truth > 0)
     return 100 * float((np.abs(64 * predict(model, x) - truth) > 1)[some].mean())
+
+
+def spread(shots: Sequence[np.ndarray]) -> float:
+    """Median over pixels of the standard deviation of repeated frames (H, W) of a scene at rest."""
+    stack = np.stack(shots)
+    return float(np.median(stack.std(0, ddof=1)[(stack > 0).all(0)]))
+
+
+def sharpness(depth: np.ndarray, where: np.ndarray) -> float:
+    """Median width in px of the steps of depth in m at ``where``: change across 15 px over the steepest slope."""
+    near = np.where(depth > 0, np.log(np.maximum(depth, 1e-3)), np.nan)
+    widths = []
+    for axis in (0, 1):
+        slope = ndimage.maximum_filter1d(np.abs(np.diff(near, axis=axis, append=np.nan)), 15, axis)
+        change = ndimage.maximum_filter1d(near, 15, axis) - ndimage.minimum_filter1d(near, 15, axis)
+        some = where & (change > 0.05) & (slope > 0)
+        widths.append((change / np.maximum(slope, 1e-6))[some])
+    return float(np.median(np.concatenate(widths)))

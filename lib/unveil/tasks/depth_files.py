@@ -98,10 +98,10 @@ class Folder:
         if not path.is_dir():
             raise UnveilError(f"{path}: no such folder; name one with gt-*, res-* and left-* files")
         folder = cls(path)
-        for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in (".png", ".npy")):
+        for file in sorted(p for p in path.iterdir() if p.suffix.lower() in (".png", ".npy")):
             prefix = next((p for p in PREFIXES if file.name.startswith(p)), "")
             kind = PREFIXES.get(prefix, "measured")
-            name = str(file.relative_to(path).with_name(file.name.removeprefix(prefix)).with_suffix(""))
+            name = file.stem.removeprefix(prefix)
             folder.named.setdefault(name, {})[kind] = file
         return folder
 
@@ -147,7 +147,7 @@ def crop(
             continue
         corners = [(top, left) for top in _starts(height, size) for left in _starts(width, size)]
         crops = np.stack([frame[:, top : top + size, left : left + size] for top, left in corners])
-        with files.replacing(out / f"{name.replace(os.sep, '_')}.npy") as temporary:
+        with files.replacing(out / f"{name}.npy") as temporary:
             np.save(temporary, crops)
         count += len(crops)
     return count, troubles
