@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -268,7 +269,7 @@ def test_pictures_are_the_integrators(scrubber):
         assert worst(found, wanted) <= 1
         assert worst(found, before) > 5
         before = found
-    for name in ("median", "max", "std"):
+    for name in ("median", "max", "min", "std"):
         page.locator(f".unveil-scrubber input[value={name}]").first.check()
         found, drawn = picture(page)
         assert drawn["picture"] == name
@@ -289,7 +290,8 @@ def test_pictures_are_the_integrators(scrubber):
         f"\nscrub step: {step:.1f} ms from input to frame (90th percentile {np.percentile(times[:, 0], 90):.1f}), "
         f"{compute:.1f} ms of it drawing; full detail after {full:.1f} ms"
     )
-    assert step < 100, "a step of the scrubber takes far longer than the 33 ms it is made for"
+    if os.getloadavg()[0] < (os.cpu_count() or 1):
+        assert np.percentile(times[:, 0], 90) <= 33, "a step of the scrubber takes longer than two frames"
 
 
 def test_mouse_and_keyboard(scrubber):
@@ -323,3 +325,32 @@ def test_mouse_and_keyboard(scrubber):
     again = pinned(page)
     assert again[:2] == (row + 1, column + 10)
     assert abs(again[2] - answers["integral"][-1][again[:2]]) <= 0.1
+
+
+def test_play_pointer_keys_and_saving(scrubber):
+    page, answers = scrubber
+    slider = page.get_by_role("slider", name="Focal height").first
+    canvas = page.locator(".unveil-scrubber canvas").first
+    assert abs(slider.bounding_box()["width"] / canvas.bounding_box()["width"] - 1) < 0.25
+    put(page, "Focal height", answers["heights"][0])
+    page.get_by_role("button", name="Play").first.click()
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Pause").first.click()
+    _, played = picture(page)
+    assert played["height"] != pytest.approx(answers["heights"][0])
+
+    put(page, "Focal height", answers["heights"][-1])
+    canvas.press("PageDown")
+    assert picture(page)[1]["height"] < answers["heights"][-1]
+    canvas.press("PageUp")
+    found, _ = picture(page)
+    where = canvas.bounding_box()
+    canvas.hover(position={"x": where["width"] * 0.75, "y": where["height"] * 0.25})
+    text = page.locator(".unveil-scrubber .unveil-pointer").first.inner_text()
+    row, column, gray = map(int, re.search(r"row (\d+), column (\d+): (\d+)", text).groups())
+    assert abs(row - 128) <= 1 and abs(column - 384) <= 1 and found[row, column] == gray
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save PNG").first.click()
+    saved = np.asarray(Image.open(download.value.path()).convert("L"))
+    assert download.value.suggested_filename.startswith("integral_") and (saved == found).all()

@@ -91,7 +91,7 @@ def test_scrubber_takes_floats_and_refuses_what_does_not_fit():
 
 
 def test_the_static_twin_shows_the_integrals():
-    fig = widgets.focal_filmstrip(VIEWS, (0, 1.5))
+    fig = widgets.focal_scrubber(VIEWS).filmstrip((0, 1.5))
     assert [axis.get_title() for axis in fig.axes] == ["0.00 m", "1.50 m"]
     wanted = integrator.integrate(VIEWS, course_rig(), (0, 1.5)).image
     for axis, image in zip(fig.axes, wanted, strict=True):
@@ -103,7 +103,7 @@ def table() -> pd.DataFrame:
     poses = ["laying", "idle"] * 4
     return pd.DataFrame(
         {"id": [f"0_{i}" for i in range(8)], "pose": poses, "density": [0] * 4 + [100] * 4, "psnr": np.arange(8.0) + 20}
-    )
+    ).assign(mse=np.arange(8.0))
 
 
 def test_results_browser_picks_by_pose_density_and_rank():
@@ -113,19 +113,22 @@ def test_results_browser_picks_by_pose_density_and_rank():
         asked.append(run)
         return {"view": VIEWS[0], "prediction": VIEWS[1] / 255, "truth": VIEWS[0]}
 
-    browser = widgets.results_browser(table(), lookup)
+    browser = widgets.ResultsBrowser(table(), lookup)
     assert browser.run["id"] == "0_7" and asked == ["0_7"]
     assert browser.pick("worst", pose="idle")["id"] == "0_1"
     assert browser.pick("best", pose="laying", density=0)["id"] == "0_2"
     assert browser.pick("median", pose="none") is None
     browser._choices["pose"].value = "laying"
-    browser._case.value = "worst"
-    assert asked[-1] == "0_0" and "psnr 20" in browser._text.value
+    assert [label[:3] for label in browser._slider.options] == ["0_6", "0_4", "0_2", "0_0"]
+    browser._slider.index = 3
+    assert asked[-1] == "0_0" and "psnr 20" in browser._text.value and browser.run["id"] == "0_0"
     assert Image.open(io.BytesIO(browser._image.value)).width > 500
+    browser._metric.value = "mse"
+    assert browser.run["id"] == "0_0" and len(asked) == len(set(asked)), "best first; no run is looked up twice"
     titles = [axis.get_title() for axis in browser.filmstrip(["best"]).axes]
     assert titles == ["view", "prediction", "truth", "error"]
     with pytest.raises(UnveilError, match="columns"):
-        widgets.results_browser(table().drop(columns="psnr"), lookup)
+        widgets.ResultsBrowser(table().drop(columns="psnr"), lookup)
 
 
 def test_training_monitor_follows_a_log(tmp_path):
@@ -138,7 +141,7 @@ def test_training_monitor_follows_a_log(tmp_path):
     for name in ("input", "epoch_0000", "epoch_0015", "target"):
         Image.fromarray(VIEWS[0]).save(pictures / f"{name}.png")
     assert monitor.refresh() and not monitor.refresh()
-    assert "epoch 2" in monitor._text.value and "val_psnr 22" in monitor._text.value
+    assert "epoch 2" in monitor._text.value and "validation PSNR 22" in monitor._text.value
     assert list(monitor._strip) == ["input", "epoch 0015", "target"]
     assert all(bytes(image.value).startswith(b"\x89PNG") for image in monitor._images)
     assert [axis.get_ylabel() for axis in monitor.filmstrip().axes] == ["loss", "PSNR (dB)"]

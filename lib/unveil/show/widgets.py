@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,16 +42,18 @@ class FocalScrubber(anywidget.AnyWidget):
 
     The views go to the browser once, in a message that no saved notebook keeps; integrals are made there. The traits
     ``height`` (metres), ``aperture`` (index into ``geometry["apertures"]``), ``view``, ``picture`` (integral, median,
-    max, std, view, truth) and ``pin`` (row, column) follow the controls and may be set.
+    max, min, std, view, truth) and ``pin`` (row, column) follow the controls and may be set.
     """
 
-    _esm = Path(__file__).with_name("focal_scrubber.js")
+    _esm = "\n".join(
+        Path(__file__).with_name(f"{name}.js").read_text("utf-8") for name in ("registration", "focal_scrubber")
+    )
     _css = Path(__file__).with_name("focal_scrubber.css")
     geometry = traitlets.Dict().tag(sync=True)
     height = traitlets.Float().tag(sync=True)
     aperture = traitlets.Int().tag(sync=True)
     view = traitlets.Int().tag(sync=True)
-    picture = traitlets.Enum(["integral", "median", "max", "std", "view", "truth"], "integral").tag(sync=True)
+    picture = traitlets.Enum(["integral", "median", "max", "min", "std", "view", "truth"], "integral").tag(sync=True)
     pin = traitlets.List(traitlets.Int(), minlen=2, maxlen=2).tag(sync=True)
 
     def __init__(self, scene: _Scene, low: float, high: float, step: float, white: float, **traits: Any) -> None:
@@ -70,9 +73,12 @@ class FocalScrubber(anywidget.AnyWidget):
 
     def filmstrip(self, heights: Iterable[float] | None = None, **options: Any) -> Figure:
         """The static twin: integrals of all views at six heights, or at ``heights``; ``options`` of figures.show."""
-        if heights is None:
-            heights = np.linspace(self.geometry["low"], self.geometry["high"], 6)
-        return self._scene.filmstrip(heights, **({"white": self.geometry["white"]} | options))
+        scene, geometry = self._scene, self.geometry
+        heights = np.linspace(geometry["low"], geometry["high"], 6) if heights is None else [*map(float, heights)]
+        integral = integrator.integrate(scene.views, scene.cameras, heights, scene.target)
+        return figures.filmstrip(
+            integral.image, [f"{h:.2f} m" for h in heights], **{"white": geometry["white"]} | options
+        )
 
     def __repr__(self) -> str:
         g = self.geometry
@@ -94,21 +100,13 @@ def focal_scrubber(
 ) -> FocalScrubber:
     """Drag the focal height and see the integral refocus, computed in the browser without a round trip to the kernel.
 
-    Args:
-        run_or_views: a run (its views and truth), a real flight (its views, cameras and target), or views (V, H, W)
-            uint8, float in [0, 1] or float gray levels.
-        cameras: of the V views; the course rig's by default for 11 views.
-        heights: lowest and highest focal height in metres; 0 to 3, for flights −30 to 0 (their poses start above
-            ground).
-        truth: (H, W), seen from the target without forest.
-        target: camera from which the integral is seen, or index of a view; a flight's own, else the middle view.
-        step: of the height in metres; a sixtieth of the range by default.
-        height: to begin with; the lowest by default.
-        pin: (row, column) of the pixel whose focus curve is drawn; the middle by default.
-        white: the gray level shown as white, the same for all pictures; less than 255 helps with a flight's dull views.
-
-    Raises:
-        UnveilError: views without cameras, or shapes that do not fit.
+    ``run_or_views`` is a run (its views and truth), a real flight (its views, cameras and target), or views (V, H, W)
+    uint8, float in [0, 1] or float gray levels, with the course rig's cameras by default. ``heights`` are the lowest
+    and the highest focal height in metres: 0 to 3, for flights −30 to 0 (their poses start above ground). ``target`` is
+    the camera from which the integral is seen, or the index of a view: a flight's own, else the middle one. ``step`` of
+    the height is a sixtieth of the range; ``height`` to begin with is the lowest, ``pin`` (row, column), whose focus
+    curve is drawn, the middle. ``white`` is the gray level shown as white; less than 255 helps with a flight's dull
+    views. UnveilError for views without cameras, or shapes that do not fit.
     """
     scene = _Scene(run_or_views, cameras, truth, target)
     low, high = map(float, heights or scene.heights)
@@ -128,70 +126,79 @@ def focal_scrubber(
     )
 
 
-def focal_filmstrip(
-    run_or_views: Run | Flight | ArrayLike,
-    heights: Iterable[float],
-    cameras: Cameras | None = None,
-    *,
-    target: Cameras | int | None = None,
-    **options: Any,
-) -> Figure:
-    """Integrals side by side, the static twin of :func:`focal_scrubber`; ``options``: see ``figures.show``."""
-    return _Scene(run_or_views, cameras, None, target).filmstrip(heights, **options)
-
-
 class ResultsBrowser(ipywidgets.VBox):
-    """The widget of :func:`results_browser`. ``.run`` is the chosen row of the table."""
+    """Pick pose, density and a run; see its pictures side by side with its metrics. ``.run`` is the row of the table.
+
+    Runs stand on a slider, the best one first, which the arrow keys move from run to run.
+
+    Parameters
+    ----------
+    table
+        one row per run with the columns ``id_column``, ``metric`` and those of ``by`` to pick from.
+    lookup
+        id → named images (single view, planes, prediction, truth), asked once per run; the error is added where the
+        last two are.
+    lower_is_better
+        metrics whose best is their least.
+    """
 
     def __init__(
         self,
         table: pd.DataFrame,
         lookup: Callable[[Any], Mapping[str, ArrayLike]],
-        metric: str,
-        lower_is_better: bool,
-        by: Sequence[str],
-        id_column: str,
+        metric: str = "psnr",
+        *,
+        by: Sequence[str] = ("pose", "density"),
+        id_column: str = "id",
+        lower_is_better: Sequence[str] = ("mse", "mae", "false_objects", "milliseconds"),
     ) -> None:
-        self._table = table.dropna(subset=[metric]).sort_values(metric, ascending=lower_is_better, kind="stable")
-        self._lookup, self._metric, self._id = lookup, metric, id_column
-        self._choices = {
-            name: ipywidgets.Dropdown(
-                options=["all", *sorted(self._table[name].unique())], description=name, layout={"width": "15em"}
-            )
-            for name in by
-            if name in table
-        }
-        self._case = ipywidgets.ToggleButtons(options=["best", "median", "worst"], description=metric)
-        self._case.style.button_width, self._case.style.description_width = "6em", "initial"
+        if {metric, id_column} - set(table) or not table[metric].notna().any():
+            raise UnveilError(f"results browser: the table needs the columns {id_column} and {metric} with values")
+        self._table, self._id, self._lower = table, id_column, lower_is_better
+        self._lookup = functools.cache(lookup)
+        by = [name for name in by if name in table]
+        metrics = [name for name in table.select_dtypes("number") if name not in by]
+        options = {"sorted by": metrics} | {name: ["all", *sorted(table[name].unique())] for name in by}
+        menus = [
+            ipywidgets.Dropdown(options=values, description=name, layout={"width": "15em"})
+            for name, values in options.items()
+        ]
+        self._metric, self._choices = menus[0], dict(zip(by, menus[1:], strict=True))
+        self._metric.value = metric
+        self._slider = ipywidgets.SelectionSlider(options=["…"], description="run", layout={"width": "40em"})
         self._text = ipywidgets.HTML()
         self._image = ipywidgets.Image(format="png", layout=_FITTED)
-        controls = [*self._choices.values(), self._case]
-        super().__init__([ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"}), self._text, self._image])
-        for control in controls:
-            control.observe(self._show, "value")
-        self._show()
+        bar = ipywidgets.HBox(menus, layout={"flex_flow": "row wrap"})
+        super().__init__([bar, self._slider, self._text, self._image])
+        self._slider.observe(self._show, "index")
+        for menu in menus:
+            menu.observe(self._arrange, "value")
+        self._arrange()
 
-    def pick(self, case: str, **choices: Any) -> pd.Series | None:
-        """The best, median or worst row among those with the ``choices`` (pose="laying", density=100), None if none."""
-        rows = self._table
+    def rows(self, **choices: Any) -> pd.DataFrame:
+        """The rows with the ``choices`` (pose="laying", density=100), the best one by the chosen metric first."""
+        metric, rows = self._metric.value, self._table
         for name, value in choices.items():
             rows = rows[rows[name] == value]
-        place = {"best": 0, "median": len(rows) // 2, "worst": -1}[case]
-        return rows.iloc[place] if len(rows) else None
+        return rows.dropna(subset=[metric]).sort_values(metric, ascending=metric in self._lower, kind="stable")
+
+    def pick(self, case: str, **choices: Any) -> pd.Series | None:
+        """The best, median or worst of :meth:`rows`, None if there is none."""
+        rows = self.rows(**choices)
+        return rows.iloc[{"best": 0, "median": len(rows) // 2, "worst": -1}[case]] if len(rows) else None
 
     @property
     def run(self) -> pd.Series | None:
-        choices = {name: choice.value for name, choice in self._choices.items() if choice.value != "all"}
-        return self.pick(self._case.value, **choices)
+        return self._shown.iloc[self._slider.index] if len(self._shown) else None
 
     def filmstrip(self, cases: Sequence[str] = ("best", "median", "worst"), **options: Any) -> Figure:
         """The static twin: a row of pictures for each case over all runs; ``options`` of figures.show."""
-        rows = {}
-        for case in cases:
-            row = self.pick(case)
-            if row is not None:
-                rows[f"{case}\n{row[self._id]} · {row[self._metric]:.2f}"] = self._pictures(row)
+        chosen = {case: self.pick(case) for case in cases}
+        rows = {f"{case}\n{self._label(row)}": self._pictures(row) for case, row in chosen.items() if row is not None}
         return figures.show(rows, **options)
+
+    def _label(self, row: pd.Series) -> str:
+        return f"{row[self._id]} · {row[self._metric.value]:.4g}"
 
     def _pictures(self, row: pd.Series) -> dict[str, ArrayLike]:
         pictures = dict(self._lookup(row[self._id]))
@@ -200,44 +207,29 @@ class ResultsBrowser(ipywidgets.VBox):
             pictures["error"] = prediction - truth
         return pictures
 
+    def _arrange(self, _change: Any = None) -> None:
+        self._shown = self.rows(**{name: menu.value for name, menu in self._choices.items() if menu.value != "all"})
+        with self._slider.hold_trait_notifications():
+            self._slider.options = [self._label(row) for _, row in self._shown.iterrows()] or ["…"]
+            self._slider.index = 0
+        self._show()
+
     def _show(self, _change: Any = None) -> None:
         row = self.run
         if row is None:
             self._text.value, self._image.layout.display = "No run of this kind.", "none"
             return
-        pictures = self._pictures(row)
         numbers = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items() if not pd.isna(v)]
         self._text.value = " · ".join(numbers)
-        self._image.value = _png(figures.show(pictures, size=2.4))
+        self._image.value = _png(figures.show(self._pictures(row), size=2.4))
         self._image.layout.display = None
-
-
-def results_browser(
-    table: pd.DataFrame,
-    lookup: Callable[[Any], Mapping[str, ArrayLike]],
-    metric: str = "psnr",
-    *,
-    lower_is_better: bool = False,
-    by: Sequence[str] = ("pose", "density"),
-    id_column: str = "id",
-) -> ResultsBrowser:
-    """Pick pose, density and the best, median or worst run; see its pictures side by side with its metrics.
-
-    Args:
-        table: one row per run with the columns ``id_column``, ``metric`` and those of ``by`` to pick from.
-        lookup: id → named images (single view, planes, prediction, truth); the error is added where the last two are.
-    """
-    missing = {metric, id_column} - set(table)
-    if missing or not table[metric].notna().any():
-        raise UnveilError(f"results_browser: the table needs the columns {id_column} and {metric} with values in them")
-    return ResultsBrowser(table, lookup, metric, lower_is_better, by, id_column)
 
 
 class TrainingMonitor(ipywidgets.VBox):
     """The widget of :func:`training_monitor`."""
 
-    def __init__(self, source: str | os.PathLike[str] | None) -> None:
-        self._source = None if source is None else Path(source)
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        self._folder = None if folder is None else Path(folder)
         self._history = pd.DataFrame()
         self._strip: Mapping[str, ArrayLike] = {}
         self._seen: Any = None
@@ -257,27 +249,24 @@ class TrainingMonitor(ipywidgets.VBox):
         It can be passed to a training as its listener. ``strip`` is one image or named images; without it the latest
         pictures in the monitored folder are taken.
         """
-        self._history = _per_epoch(pd.DataFrame(history))
+        history = pd.DataFrame(history)
+        if history.empty:
+            return
+        self._history = history.select_dtypes("number").groupby("epoch").mean()
         if strip is not None:
             self._strip = strip if isinstance(strip, Mapping) else {"latest prediction": strip}
         else:
             self._strip = self._latest_pictures() or self._strip
-        if self._history.empty:
-            return
-        last = self._history.iloc[-1]
-        self._text.value = f"epoch {self._history.index[-1]:g} · " + " · ".join(
-            f"{name} {value:.4g}" for name, value in last.items() if pd.notna(value)
-        )
-        self._put(0, self._curves())
+        values = [f"{_readable(k)} {v:.4g}" for k, v in self._history.iloc[-1].items() if pd.notna(v)]
+        self._text.value = f"epoch {self._history.index[-1]:g} · " + " · ".join(values)
+        self._put(0, self.filmstrip())
         if self._strip:
             self._put(1, figures.show(self._strip))
 
     def refresh(self) -> bool:
         """Read the log again if it has changed; whether it has."""
-        path = self._log()
-        if path is None or not path.is_file():
-            return False
-        stamp = (path.stat().st_mtime_ns, path.stat().st_size)
+        path = None if self._folder is None else self._folder / "log.csv"
+        stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path and path.is_file() else self._seen
         if stamp == self._seen:
             return False
         # The other process may be in the middle of its first row.
@@ -310,53 +299,44 @@ class TrainingMonitor(ipywidgets.VBox):
 
     def filmstrip(self) -> Figure:
         """The static twin: the curves as they stand."""
-        return self._curves()
-
-    def _curves(self) -> Figure:
         groups = {"loss": ("loss", "mse", "l1"), "PSNR (dB)": ("psnr",), "SSIM": ("ssim",)}
         chosen = {
-            label: [name for name in self._history if name.lower().rsplit("_", 1)[-1] in endings]
+            label: {_readable(name): self._history[name] for name in self._history if name.split("_")[-1] in endings}
             for label, endings in groups.items()
         }
-        chosen = {label: names for label, names in chosen.items() if names}
+        chosen = {label: columns for label, columns in chosen.items() if columns}
         fig = figures.figure(4.8 * max(len(chosen), 1), 3.4)
-        for place, (label, names) in enumerate(chosen.items(), 1):
+        for place, (label, columns) in enumerate(chosen.items(), 1):
             axis = fig.add_subplot(1, len(chosen), place)
-            lines = {name: (self._history.index, self._history[name]) for name in names}
-            figures.curves(lines, "epoch", label, log=label == "loss", ax=axis)
-            if len(names) == 1:
-                axis.set_title(names[0])
+            lines = {name: (column.index, column) for name, column in columns.items()}
+            figures.curves(
+                lines, "epoch", label, next(iter(lines)) if len(lines) == 1 else None, log=label == "loss", ax=axis
+            )
         return fig
 
     def _put(self, place: int, fig: Figure) -> None:
         self._images[place].value = _png(fig)
         self._images[place].layout.display = None
 
-    def _log(self) -> Path | None:
-        if self._source is None or self._source.suffix == ".csv":
-            return self._source
-        return next((p for p in (self._source / "log.csv", self._source / "metrics.csv") if p.exists()), None)
-
     def _latest_pictures(self) -> dict[str, np.ndarray]:
-        if self._source is None:
-            return {}
-        folder = (self._source.parent if self._source.suffix == ".csv" else self._source) / "pictures" / "item_0"
+        folder = Path("" if self._folder is None else self._folder, "pictures", "item_0")
         latest = sorted(folder.glob("epoch_*.png"))[-1:]
-        paths = {"input": folder / "input.png", "target": folder / "target.png"}
-        paths = {"input": paths["input"], **{p.stem.replace("_", " "): p for p in latest}, "target": paths["target"]}
-        return {name: np.asarray(Image.open(path)) for name, path in paths.items() if path.exists()}
+        paths = [path for path in (folder / "input.png", *latest, folder / "target.png") if path.exists()]
+        return {path.stem.replace("_", " "): np.asarray(Image.open(path)) for path in paths}
 
 
-def training_monitor(source: str | os.PathLike[str] | None = None) -> TrainingMonitor:
-    """Loss curves and the latest prediction strip while a training runs.
+def training_monitor(folder: str | os.PathLike[str] | None = None) -> TrainingMonitor:
+    """Loss curves and the latest prediction strip while a training runs in ``folder``, which need not exist yet.
 
     In the kernel that trains, pass its ``update`` as listener; beside another process, call ``watch()``.
-
-    Args:
-        source: a training's folder (``log.csv`` or Lightning's ``metrics.csv``, ``pictures/item_0``) or its CSV; it
-            need not exist yet.
     """
-    return TrainingMonitor(source)
+    return TrainingMonitor(folder)
+
+
+def _readable(name: str) -> str:
+    """The name of a logged value in words: val_psnr → validation PSNR."""
+    words = {"train": "training", "val": "validation", "psnr": "PSNR", "ssim": "SSIM", "mse": "MSE", "l1": "L1"}
+    return " ".join(words.get(word, word) for word in name.split("_"))
 
 
 class _Scene:
@@ -367,9 +347,7 @@ class _Scene:
         if self.views.ndim != 3:
             raise UnveilError(f"views must have the shape (V, H, W), these have {self.views.shape}")
         is_flight = hasattr(source, "cameras") and hasattr(source, "target")
-        cameras = cameras or getattr(source, "cameras", None)
-        if cameras is None:
-            cameras = course_rig()
+        cameras = cameras or getattr(source, "cameras", None) or course_rig()
         if len(cameras) != len(self.views):
             raise UnveilError(f"{len(self.views)} views need as many cameras, there are {len(cameras)}: pass cameras=…")
         if target is None:
@@ -385,10 +363,8 @@ class _Scene:
 
     def nearest(self) -> list[int]:
         """The views by distance from the target."""
-        return np.argsort(self._distances(), kind="stable").tolist()
-
-    def _distances(self) -> np.ndarray:
-        return np.linalg.norm(self.cameras.centers - self.target.centers, axis=1).round(6)
+        distances = np.linalg.norm(self.cameras.centers - self.target.centers, axis=1).round(6)
+        return np.argsort(distances, kind="stable").tolist()
 
     def apertures(self) -> list[dict[str, Any]]:
         """Growing synthetic apertures about the target, two views at a time: their views and widths in metres."""
@@ -415,11 +391,6 @@ class _Scene:
             "truth": self.truth is not None,
         }
 
-    def filmstrip(self, heights: Iterable[float], **options: Any) -> Figure:
-        heights = [float(h) for h in heights]
-        integral = integrator.integrate(self.views, self.cameras, heights, self.target)
-        return figures.filmstrip(integral.image, [f"{h:.2f} m" for h in heights], **({"white": 255} | options))
-
 
 def _png(fig: Figure) -> bytes:
     """The figure's PNG, for a widget that shows it instead of the cell."""
@@ -427,13 +398,9 @@ def _png(fig: Figure) -> bytes:
     return figures.png(fig)
 
 
-def _numpy(image: ArrayLike) -> np.ndarray:
-    return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
-
-
 def _bytes(image: ArrayLike) -> np.ndarray:
     """Gray levels as uint8; floats in [0, 1] are scaled, other floats are gray levels."""
-    array = _numpy(image)
+    array = np.asarray(image)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if array.size and array.dtype.kind == "f" and array.max() <= 1:
@@ -442,13 +409,5 @@ def _bytes(image: ArrayLike) -> np.ndarray:
 
 
 def _unit(image: ArrayLike) -> np.ndarray:
-    array = _numpy(image)
-    array = array[0] if array.ndim == 3 and len(array) == 1 else array
+    array = figures.cut(image, None)
     return array.astype(np.float32) / (255 if array.dtype.kind in "iu" else 1)
-
-
-def _per_epoch(history: pd.DataFrame) -> pd.DataFrame:
-    """One row per epoch; Lightning's CSV spreads an epoch over several rows."""
-    if "epoch" not in history:
-        return pd.DataFrame()
-    return history.select_dtypes("number").groupby("epoch").mean()
