@@ -138,12 +138,12 @@ def keep(task: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return table
 
 
-def busiest(picture: np.ndarray, side: int) -> np.ndarray:
-    """The part of up to ``side`` pixels a side with the strongest edges: where a comparison shows something."""
+def busiest(picture: np.ndarray, side: int) -> tuple[slice, slice, slice]:
+    """Where the strongest edges are: ``picture[busiest(picture, side)]`` has up to ``side`` pixels a side."""
     gray = picture[: min(3, len(picture))].mean(0)
     height, width = min(side, gray.shape[0]), min(side, gray.shape[1])
     edges = ndimage.gaussian_gradient_magnitude(gray, 1)
     total = np.pad(edges, ((1, 0), (1, 0))).astype(np.float64).cumsum(0).cumsum(1)
     inside = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
     top, left = np.unravel_index(inside.argmax(), inside.shape)
-    return picture[:, top : top + height, left : left + width]
+    return slice(None), slice(int(top), int(top) + height), slice(int(left), int(left) + width)
