@@ -16,9 +16,9 @@ def test_the_inverse_brings_everything_back(lens):
     y = lens(SMOOTH)
     back = lens.inverse()(y)
     assert y.shape == SMOOTH.shape and y.dtype == np.float32 and lens.inverse().inverse() == lens
-    inside = np.s_[:, 3:-3, 3:-3]
+    inside = np.s_[:, 6:-6, 6:-6]
     assert np.abs(y - SMOOTH)[inside].mean() > 20 * np.abs(back - SMOOTH)[inside].mean()
-    assert np.abs(back - SMOOTH)[inside].max() < 0.02
+    assert np.abs(back - SMOOTH)[inside].max() < 0.03
     assert np.allclose(y[:, 40, 60], SMOOTH[:, 40, 60], atol=1e-5)
 
 

@@ -1,6 +1,6 @@
 """Deformation by lenses: points move along their radius and none leaves the frame, so there is a way back.
 
-Radii are in half diagonals. Where y sees beyond x, the edge is repeated. Resampling is by cubic splines.
+Radii are in half diagonals. Resampling is by cubic splines; what lies more than 3 pixels beyond x is black.
 """
 
 import math
@@ -15,7 +15,7 @@ from unveil.errors import UnveilError
 
 def warp(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, order: int) -> np.ndarray:
     """Every channel of ``x`` sampled at the places (rows, columns), in pixels, by splines of this order."""
-    return np.stack([map_coordinates(channel, (rows, columns), order=order, mode="nearest") for channel in x])
+    return np.stack([map_coordinates(channel, (rows, columns), order=order, mode="mirror") for channel in x])
 
 
 class _Radial(Operator):
@@ -28,7 +28,9 @@ class _Radial(Operator):
         table = np.linspace(0, 2, 4096)
         source = self.bend(radius) if self.back else np.interp(radius, np.maximum.accumulate(self.bend(table)), table)
         stretch = np.divide(source, radius, out=np.ones_like(radius), where=radius > 0)
-        return warp(x, middle[0] + down * stretch, middle[1] + right * stretch, 3)
+        down, right = down * stretch, right * stretch
+        seen = (np.abs(down) <= middle[0] + 3) & (np.abs(right) <= middle[1] + 3)
+        return warp(x, middle[0] + down, middle[1] + right, 3) * seen
 
     def inverse(self) -> Operator:
         return replace(self, back=not self.back)

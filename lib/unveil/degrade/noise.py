@@ -56,8 +56,7 @@ class Speckle(Operator):
 class CameraNoise(Operator):
     """A camera's mixture of shot and read noise: variance x / e + (read / e)², e electrons at white (EMVA 1288).
 
-    White is ``well`` electrons at ISO 100 and well / k at ISO 100 k; reading adds ``read`` electrons, standard
-    deviation. The converter clips to [0, 1].
+    White is ``well`` electrons at ISO 100, a k-th at ISO 100 k; ``read`` is electrons r.m.s. The converter clips.
     """
 
     iso: float = 1600

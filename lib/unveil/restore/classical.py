@@ -76,7 +76,7 @@ def anscombe(y: np.ndarray, photons: float, denoiser: Callable[[np.ndarray, floa
 def wiener(y: np.ndarray, kernel: np.ndarray, sigma: float) -> np.ndarray:
     """The linear way back of least mean squared error, for noise ``sigma`` and a 1/f² spectrum (Wiener 1949).
 
-    ``conj(K) / (|K|² + σ² / S)``: where K is near zero it gives up instead of dividing noise by zero.
+    ``conj(K) / (|K|² + σ² / S)``: where K is near zero it passes nothing, instead of dividing noise by zero.
     """
     wide, transfer, crop = _periodic(y, kernel)
     frequency = np.hypot(fft.fftfreq(wide.shape[1])[:, None], fft.rfftfreq(wide.shape[2]))

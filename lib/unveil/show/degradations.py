@@ -30,12 +30,12 @@ Operator = Callable[[Array, np.random.Generator], Array]
 class Degradation:
     """One entry of the zoo: ``make(strength)`` is the operator; ``back(y, operator)`` is the classical way back.
 
-    ``strengths`` are the stops of the slider, ``unit`` says what they are, ``way`` names the way back.
+    ``strengths`` are the stops of the slider, ``label`` formats them, ``way`` names the way back.
     """
 
     make: Callable[[float], Operator]
     strengths: Sequence[float]
-    unit: str = ""
+    label: str = "{:g}"
     back: Callable[[Array, Any], Array] | None = None
     way: str = "no way back"
 
@@ -75,9 +75,9 @@ class Zoo(ipywidgets.VBox):
         seen = _enlarge(y, x.shape[1:])
         panels = {
             "x": _flat(x),
-            f"y: {_psnr(seen, x):.1f} dB": _flat(seen),
+            f"y\n{_psnr(seen, x):.1f} dB": _flat(seen),
             "|y − x| × 4": _flat(4 * np.abs(seen - x)),
-            "histogram of x, y": histogram(x, y),
+            "histogram": histogram(x, y),
             "spectrum of x": spectrum(x),
             "spectrum of y": spectrum(y),
         }
@@ -85,7 +85,7 @@ class Zoo(ipywidgets.VBox):
             return repr(operator), panels
         back = _enlarge(chosen.back(y, operator), x.shape[1:])
         panels |= {
-            f"{chosen.way}: {_psnr(back, x):.1f} dB": _flat(back),
+            f"{chosen.way}\n{_psnr(back, x):.1f} dB": _flat(back),
             "left over × 4": _flat(4 * np.abs(back - x)),
         }
         return repr(operator), panels
@@ -96,7 +96,7 @@ class Zoo(ipywidgets.VBox):
         for name in entries or self._entries:
             stops = self._entries[name].strengths
             _, panels = self.step(picture, name, stops[len(stops) // 2])
-            rows[f"{name}\n{stops[len(stops) // 2]:g} {self._entries[name].unit}"] = {
+            rows[f"{name}\n{self._entries[name].label.format(stops[len(stops) // 2])}"] = {
                 title: panel for title, panel in panels.items() if title not in ("x", "spectrum of x")
             }
         return figures.show(rows, **({"size": 1.9, "white": 1} | options))
@@ -104,7 +104,7 @@ class Zoo(ipywidgets.VBox):
     def _choose(self, _change: Any = None) -> None:
         """Put the stops of the chosen entry on the slider, and show its middle."""
         chosen = self._entries[self.entry.value]
-        stops = [(f"{s:g} {chosen.unit}", s) for s in chosen.strengths]
+        stops = [(chosen.label.format(s), s) for s in chosen.strengths]
         with self.hold_trait_notifications():
             self.strength.unobserve_all("value")
             self.strength.options = stops
@@ -169,7 +169,7 @@ def _compose(panels: Mapping[str, Array], side: int = 256, title: int = 22) -> b
         left, top = i % 4 * (side + 6), i // 4 * (side + title)
         picture = Image.fromarray(np.round(panel * 255).astype(np.uint8))
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (left, top + title))
-        draw.text((left + 2, top + 2), name, "black", font)
+        draw.text((left + 2, top + 2), name.replace("\n", ", "), "black", font)
     file = io.BytesIO()
     sheet.save(file, "PNG", compress_level=1)
     return file.getvalue()
