@@ -1,7 +1,8 @@
-"""unveil: Airborne Optical Sectioning, and networks that restore what the forest hides.
+"""unveil: Airborne Optical Sectioning, and networks that restore what forests, noise, optics and age hide.
 
-Three wings, imported one way: ``show`` (figures, widgets, slides) → ``restore`` (datasets, networks, training,
-evaluation) → ``aos`` (cameras, archives, integrator, simulator, stacks, flights).
+Four wings that never import one another, ``aos`` (the forest), ``degrade`` (every other forward model), ``restore``
+(pairs, networks, training, metrics) and ``show`` (figures, widgets, slides); ``tasks`` where they meet; the notebooks
+and the commands of ``python -m unveil`` on top.
 """
 
 __version__ = "1.0.0"

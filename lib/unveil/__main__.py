@@ -1,385 +1,295 @@
-"""The notebooks' steps as commands: ``python -m unveil COMMAND --help``."""
+"""The notebooks' steps as commands: ``python -m unveil COMMAND --help``.
+
+A command is one thin function: its signature makes the options, its first line the help. What is slow to import (torch)
+is imported inside, after the paths were looked at.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from unveil import project
+from cyclopts import App, Group, Parameter
+
+from unveil import console, project
+from unveil.console import Count, Given, Named, Out, Paths, Positive, Seed, Share, about, complain, named, progress
 from unveil.errors import UnveilError
 
+WORK = project.work()
+DATA = WORK / "data"
+CORES = os.cpu_count() or 1
+FOREST, HOUSE = Group("Forest", sort_key=0), Group("Project", sort_key=9)
 
-def simulate(args: argparse.Namespace) -> None:
+app = App(
+    name="python -m unveil",
+    help="The steps of the notebooks as commands. Errors end with status 2; 1 means that the items named were skipped.",
+    help_formatter="plain",
+    version_flags=[],
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+
+
+@app.command(group=FOREST)
+def simulate(
+    *,
+    runs: Annotated[Count, about("number of runs")] = 120,
+    out: Annotated[Out, about("folder for the ZIPs")] = DATA / "archives",
+    seed: Seed = 2021,
+    workers: Annotated[Count, about("processes; the bytes do not depend on it")] = CORES,
+    incomplete: Annotated[Share, about("share of runs with missing files")] = 0.028,
+    balanced: Annotated[bool, about("the same number of runs for every pose × density")] = False,
+) -> None:
     """Write simulated runs into ZIP archives in the course's layout."""
     from unveil.aos import simulator
 
     made = simulator.simulate(
-        args.out,
-        args.runs,
-        seed=args.seed,
-        workers=args.workers,
-        incomplete=args.incomplete,
-        balanced=args.balanced,
-        progress=_progress("run"),
+        out, runs, seed=seed, workers=workers, incomplete=incomplete, balanced=balanced, progress=progress("run")
     )
-    print(f"{args.runs} runs in {len(made)} archives in {args.out}")
+    print(f"{runs} runs in {len(made)} archives in {out}")
 
 
-def scan(args: argparse.Namespace) -> int:
-    """List complete and incomplete runs of archives without unpacking them."""
-    from unveil import recipes
+@app.command(group=FOREST)
+def scan(
+    paths: Paths,
+    *,
+    verify: Annotated[bool, about("also read and decode every member")] = False,
+    csv: Annotated[Out | None, about("write a table with one row per run")] = None,
+    workers: Count = CORES,
+) -> int:
+    """List complete and incomplete runs of archives, not unpacked."""
+    from unveil import files
     from unveil.aos import archives
 
-    catalogue = archives.scan(args.paths, verify=args.verify, workers=args.workers)
+    catalogue = archives.scan(paths, verify=verify, workers=workers)
     print(catalogue.report())
-    if args.csv:
-        recipes.save_table(catalogue.table(), args.csv)
-    return _complain(catalogue.troubles())
+    if csv:
+        files.write(csv, catalogue.table().to_csv(index=False))
+    return complain(catalogue.troubles())
 
 
-def prune(args: argparse.Namespace) -> int:
-    """Take the files of unusable runs out of archives; says what it would do unless --yes is given."""
+@app.command(group=FOREST)
+def prune(
+    paths: Paths,
+    *,
+    verify: Annotated[bool, about("also read and decode every member")] = False,
+    yes: Annotated[bool, about("really rewrite the archives; without it only say what would happen")] = False,
+    discard: Annotated[bool, about("delete what is dropped instead of moving it into ARCHIVE.dropped.zip")] = False,
+    all_named: Annotated[bool, about("every archive of the set is named, so runs that lack files may go")] = False,
+    drop_foreign: Annotated[bool, about("also drop files that belong to no run")] = False,
+    despite_damaged: Annotated[bool, about("although a damaged archive may hold what runs lack")] = False,
+    workers: Count = CORES,
+) -> int:
+    """Take the files of unusable runs out of archives."""
     from unveil.aos import archives
     from unveil.aos import prune as pruning
 
-    catalogue = archives.scan(args.paths, verify=args.verify, workers=args.workers)
-    report = pruning.prune(
-        catalogue,
-        yes=args.yes,
-        discard=args.discard,
-        all_named=args.all_named,
-        drop_foreign=args.drop_foreign,
-        despite_damaged=args.despite_damaged,
-    )
-    print(report)
-    return _complain(f"{found.archive}: {found.reason}" for found in catalogue.damaged)
+    catalogue = archives.scan(paths, verify=verify, workers=workers)
+    print(pruning.prune(catalogue, yes, discard, all_named, drop_foreign, despite_damaged))
+    return complain(f"{found.archive}: {found.reason}" for found in catalogue.damaged)
 
 
-def unprune(args: argparse.Namespace) -> None:
-    """Put back what prune moved into <archive>.dropped.zip; says what it would do unless --yes is given."""
+@app.command(group=FOREST)
+def unprune(paths: Paths, *, yes: Annotated[bool, about("really put the files back")] = False) -> None:
+    """Put back what prune moved into ARCHIVE.dropped.zip."""
     from unveil.aos import prune as pruning
 
-    print(pruning.restore_dropped(args.paths, yes=args.yes))
+    print(pruning.restore_dropped(paths, yes=yes))
 
 
-def integrate(args: argparse.Namespace) -> int:
-    """Turn every complete run into a focal stack; goes on where an earlier call stopped."""
+@app.command(group=FOREST)
+def integrate(
+    paths: Paths,
+    *,
+    out: Annotated[Out, about("folder of the stack store")] = DATA / "stacks",
+    heights: Annotated[str, about("focal heights in metres, comma separated")] = "0.2,0.6,1.0,1.4,1.8",
+    png: Annotated[Out | None, about("also write every plane as PNG into this folder")] = None,
+    delete_archives: Annotated[bool, about("delete each archive after its stacks were compared with it")] = False,
+    workers: Count = CORES,
+) -> int:
+    """Turn complete runs into focal stacks; goes on where an earlier call stopped."""
+    try:
+        metres = [float(height) for height in heights.split(",")]
+    except ValueError:
+        raise UnveilError(f"--heights {heights!r}: no list of heights in metres such as 0.2,0.6,1.0") from None
     from unveil.aos import archives, build
     from unveil.aos import prune as pruning
 
-    catalogue = archives.scan(args.paths)
-    damaged = catalogue.troubles()
-    if damaged and not catalogue.complete:
-        raise UnveilError(damaged[0])
-    store = build.build_stacks(
-        catalogue, args.out, heights=args.heights, workers=args.workers, png=args.png, progress=_progress("run")
-    )
-    print(f"{len(store)} focal stacks of {len(store.heights)} planes in {args.out}")
+    catalogue = archives.scan(paths)
+    troubles = catalogue.troubles()
+    if troubles and not catalogue.complete:
+        raise UnveilError(troubles[0])
+    store = build.build_stacks(catalogue, out, heights=metres, workers=workers, png=png, progress=progress("run"))
+    print(f"{len(store)} focal stacks of {len(store.heights)} planes in {out}")
     if catalogue.incomplete:
         print(f"{len(catalogue.incomplete)} incomplete runs left out; python -m unveil scan names them")
-    if args.delete_archives:
-        print(pruning.delete_verified(catalogue, store, args.workers).report())
-    return _complain([*damaged, *(f"{run_id}: {reason}" for run_id, reason in store.skipped.items())])
+    if delete_archives:
+        print(pruning.delete_verified(catalogue, store, workers).report())
+    return complain([*troubles, *(f"{run}: {reason}" for run, reason in store.skipped.items())])
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train a network on a stack store, or remake shipped weights with --preset."""
-    from unveil import recipes
+@app.command(group=FOREST)
+def train(
+    *,
+    stacks: Annotated[Path, about("stack store to learn from: the focal-stack network")] = DATA / "stacks",
+    archives: Annotated[Given | None, about("learn from these archives' views instead: the multi-view network")] = None,
+    preset: Annotated[str | None, about("remake shipped weights: full (all of them) or one of their names")] = None,
+    out: Annotated[Out, about("folder of the training; a repeated call goes on there")] = DATA / "checkpoints/command",
+    fresh: Annotated[bool, about("do not go on from the last checkpoint")] = False,
+    network: Annotated[str | None, about("another network of unveil.restore.networks")] = None,
+    network_options: Annotated[Named, about("its options: JSON or pairs such as features=[32,64]")] = None,
+    loss: Annotated[str | None, about("another loss of unveil.restore.losses")] = None,
+    loss_options: Annotated[Named, about("its options: JSON or pairs such as object_weight=5")] = None,
+    options: Annotated[Named, about("further options of the training: JSON or pairs such as average=0.999")] = None,
+    crop: Annotated[int, about("side of the training crops in pixels; 0: the preset's")] = 0,
+    crops: Annotated[Count, about("crops in an epoch, about")] = 2400,
+    epochs: Count | None = None,
+    batch: Count | None = None,
+    learning_rate: Positive | None = None,
+    minutes: Annotated[Positive | None, about("stop after the epoch in which this time is over")] = None,
+    seed: Seed | None = None,
+    devices: Annotated[str | None, about("number of processes or GPUs, passed to Lightning")] = None,
+    num_nodes: Annotated[Count | None, about("passed to Lightning")] = None,
+    strategy: Annotated[str | None, about("passed to Lightning, for example ddp")] = None,
+    workers: Annotated[Count, about("processes that simulate runs for --preset")] = CORES,
+) -> None:
+    """Train on one's own runs, or remake shipped weights with --preset; what is not given is the preset's."""
+    known = {"network": network, "loss": loss, "epochs": epochs, "batch": batch, "learning_rate": learning_rate}
+    known |= {"minutes": minutes, "seed": seed, "num_nodes": num_nodes, "strategy": strategy}
+    known |= {"devices": int(devices) if devices and devices.isdigit() else devices}
+    known |= {"network_options": named(network_options), "loss_options": named(loss_options)}
+    changes = {name: value for name, value in known.items() if value is not None} | (named(options) or {})
+    runs = None if preset else _runs(archives, stacks)
+    from unveil.tasks.forest import presets
 
-    if args.preset:
-        recipes.make(args.preset, args.out, minutes=args.minutes, devices=args.devices, workers=args.workers)
+    if preset:
+        for name in presets.PRESETS if preset == "full" else [preset]:
+            print(presets.make(name, out, workers, **changes))
         return
-    changes = {
-        name: getattr(args, name)
-        for name in (
-            "network",
-            "epochs",
-            "batch",
-            "learning_rate",
-            "minutes",
-            "seed",
-            "devices",
-            "num_nodes",
-            "strategy",
-        )
-        if getattr(args, name) is not None
-    }
-    fit = recipes.train_on_stacks(args.stacks, args.out, crop=args.crop, resume=not args.fresh, **changes)
+    fit = presets.train(runs, out, crop=crop, crops=crops, resume=not fresh, **changes)
     best = fit.history["val_psnr"].max()
     print(f"{len(fit.history)} epochs, best validation PSNR {best:.2f} dB, weights in {fit.weights}")
 
 
-def tune(args: argparse.Namespace) -> int:
-    """Train the focal-stack network with one factor changed at a time; goes on where an earlier call stopped."""
-    from unveil import tuning
+@app.command(group=FOREST)
+def tune(
+    *,
+    runs: Annotated[Out, about("folder of the simulated runs, made when absent")] = DATA / "checkpoints/command",
+    out: Annotated[Out, about("the table; a repeated call adds what it lacks")] = DATA / "results/tuning.csv",
+    minutes: Annotated[Positive, about("processor time of each training")] = 2.0,
+    only: Annotated[str | None, about("only the choices of this factor")] = None,
+) -> int:
+    """Train the focal-stack network with one factor changed at a time."""
+    from unveil.tasks.forest import presets
 
-    return _complain(tuning.study(args.runs, args.out, minutes=args.minutes, only=args.only))
-
-
-def evaluate(args: argparse.Namespace) -> None:
-    """Score weights beside the baselines on a stack store, or on every run of archives."""
-    from unveil import recipes
-
-    if args.archives:
-        table = recipes.evaluate_on_archives(args.weights, args.archives)
-    else:
-        table = recipes.evaluate_on_stacks(args.weights, args.stacks, subset=args.subset)
-    print(recipes.readable(table))
-    if args.out:
-        recipes.save_table(table, args.out)
-        print(f"table of every run in {args.out}")
+    return complain(presets.study(runs, out, minutes=minutes, only=only))
 
 
-def restore(args: argparse.Namespace) -> int:
-    """Restore a folder of integral images (or of 11 views), or a folder of such folders."""
-    from unveil import recipes
+@app.command(group=FOREST)
+def evaluate(
+    *,
+    weights: Annotated[Given | None, about("safetensors file; without it the shipped ones")] = None,
+    stacks: Annotated[Path, about("stack store to score on")] = DATA / "stacks",
+    archives: Annotated[Given | None, about("score on every run of these archives instead")] = None,
+    subset: Annotated[Literal["test", "validation", "train", "all"], about("of the stacks")] = "test",
+    out: Annotated[Out | None, about("write one row per run and model as CSV")] = None,
+) -> None:
+    """Score weights beside all baselines."""
+    runs = _runs(archives, stacks)
+    from unveil import files
+    from unveil.tasks.forest import persons, restoring
+    from unveil.tasks.forest.pairs import split
 
-    done = recipes.restore_folders(args.folder, args.out, weights=args.weights)
-    return 1 if any(result.error for result in done) else 0
+    ids = runs.ids if archives or subset == "all" else split(runs)[subset]
+    if not ids:
+        raise UnveilError(f"{stacks}: its {len(runs)} runs are too few for a {subset} subset; use --subset all")
+    table = restoring.evaluate(weights, runs, ids)
+    print(persons.summary(table, ["model", "density"]).drop(columns="mse").round(3).to_string())
+    if out:
+        print(f"table of every run in {files.write(out, table.to_csv(index=False))}")
 
 
-def slides(args: argparse.Namespace) -> None:
+@app.command(group=FOREST)
+def restore(
+    folder: Annotated[Given, about("PNGs named by height, or views of a run, or a folder of such folders")],
+    *,
+    out: Annotated[Out, about("folder for prediction.png and comparison.png")],
+    weights: Annotated[Given | None, about("safetensors file; without it the shipped ones")] = None,
+    ground: Annotated[float, about("height of the ground in metres, of views with poses.json")] = 0.0,
+) -> int:
+    """Restore integral images or views of runs (mean of four mirrored inputs)."""
+    if not folder.is_dir():
+        raise UnveilError(f"{folder}: no folder; give a folder of PNGs named by height in cm, or of a run's views")
+    from unveil.tasks.forest import restoring
+
+    return 1 if any(done.error for done in restoring.restore_folders(folder, out, weights, ground)) else 0
+
+
+@app.command(group=HOUSE)
+def slides(
+    *,
+    out: Out = WORK / "slides",
+    results: Annotated[Path, about("stored results")] = DATA / "results",
+    figures: Annotated[Path, about("stored figures")] = WORK / "figures",
+    no_pdf: Annotated[bool, about("PowerPoint only")] = False,
+) -> None:
     """Build the four slide decks from stored results and figures."""
     from unveil.show import slides as decks
 
-    made = decks.build(args.out, results=args.results, figures=args.figures)
-    for path in [*made, *(decks.to_pdf(made) if args.pdf else [])]:
+    made = decks.build(out, results=results, figures=figures)
+    for path in [*made, *([] if no_pdf else decks.to_pdf(made))]:
         print(path)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Execute the six notebooks in order and say what was made."""
-    from unveil import recipes
+@app.command(group=HOUSE)
+def run() -> None:
+    """Execute the notebooks in order and say what was made."""
+    from unveil import notebooks as books
 
-    recipes.run_course()
+    books.run()
 
 
-def notebooks(args: argparse.Namespace) -> None:
+@app.command(group=HOUSE)
+def notebooks(paths: Annotated[list[Path] | None, about("notebooks; without it all", negative=())] = None, /) -> None:
     """Execute the committed notebooks in place and clean them."""
     from unveil import notebooks as books
 
-    for path in args.paths or [*books.course(), *books.solutions()]:
-        books.execute(Path(path), Path(path))
+    for path in paths or [*books.course(), *books.solutions()]:
+        books.execute(path, path)
 
 
-def figures(args: argparse.Namespace) -> None:
-    """Rebuild the figures and their index; stored archives, stacks and trainings are used again."""
-    from unveil import recipes
-
-    recipes.run_course()
-
-
-def badges(args: argparse.Namespace) -> None:
+@app.command(group=HOUSE)
+def badges(
+    *, url: Annotated[str | None, about("https://github.com/OWNER/NAME; without it git's origin")] = None
+) -> None:
     """Point Colab badges and clone URLs at the repository's origin."""
     from unveil import notebooks as books
 
-    home = args.url or books.repository()
-    paths = [*books.course(), *books.solutions(), project.ROOT / "README.md"]
-    changed = books.write_badges(home, paths)
+    home = url or books.repository()
+    changed = books.write_badges(home, [*books.course(), *books.solutions(), project.ROOT / "README.md"])
     print(f"{home}: {len(changed)} files changed")
 
 
-def _complain(troubles: Iterable[str]) -> int:
-    """Name on stderr, where a pipe does not hide it, what was left out; the exit status is 1 if anything was."""
-    troubles = list(troubles)
-    for trouble in troubles:
-        print(f"skipped {trouble}", file=sys.stderr)
-    return 1 if troubles else 0
+def _runs(archives: Path | None, stacks: Path) -> Any:
+    """The run store that a command works on, opened before torch is imported."""
+    if archives is None:
+        from unveil.aos.store import Store
 
+        return Store(stacks)
+    from unveil.aos.archives import ArchiveRuns, scan
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m unveil", description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    cores = os.cpu_count() or 1
-
-    def command(function: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
-        text = function.__doc__.split("\n")[0]
-        added = commands.add_parser(function.__name__, help=text, description=text)
-        added.set_defaults(run=function)
-        return added
-
-    sub = command(simulate)
-    sub.add_argument("--runs", type=_count, default=120, help="number of runs (default 120)")
-    sub.add_argument("--out", type=Path, default=project.work() / "data" / "archives", help="folder for the ZIPs")
-    sub.add_argument("--seed", type=_seed, default=project.SAMPLE_SEED)
-    sub.add_argument("--workers", type=_count, default=cores, help="processes; the bytes do not depend on it")
-    sub.add_argument("--incomplete", type=_share, default=0.028, help="share of runs with missing files")
-    sub.add_argument("--balanced", action="store_true", help="the same number of runs for every pose × density")
-
-    for function in (scan, prune):
-        sub = command(function)
-        sub.add_argument("paths", nargs="+", type=Path, help="ZIP archives or folders of them")
-        sub.add_argument("--verify", action="store_true", help="also read and decode every member")
-        sub.add_argument("--workers", type=_count, default=cores)
-        if function is scan:
-            sub.add_argument("--csv", type=Path, help="write a table with one row per run")
-        else:
-            sub.add_argument("--yes", action="store_true", help="really rewrite the archives")
-            sub.add_argument("--discard", action="store_true", help="delete what is dropped for good")
-            sub.add_argument(
-                "--all-named",
-                action="store_true",
-                help="every archive of the set is named, so a run that lacks files may be dropped",
-            )
-            sub.add_argument("--drop-foreign", action="store_true", help="also drop files that belong to no run")
-            sub.add_argument(
-                "--despite-damaged",
-                action="store_true",
-                help="prune although a damaged archive may hold what incomplete runs lack",
-            )
-
-    sub = command(unprune)
-    sub.add_argument("paths", nargs="+", type=Path, help="pruned archives or folders of them")
-    sub.add_argument("--yes", action="store_true", help="really put the files back")
-
-    sub = command(integrate)
-    sub.add_argument("paths", nargs="+", type=Path, help="ZIP archives or folders of them")
-    sub.add_argument("--out", type=Path, default=project.work() / "data" / "stacks", help="folder of the stack store")
-    sub.add_argument("--heights", type=_heights, default=(0.2, 0.6, 1.0, 1.4, 1.8), help="metres, comma separated")
-    sub.add_argument("--workers", type=_count, default=cores)
-    sub.add_argument("--png", type=Path, help="also write every plane as PNG into this folder")
-    sub.add_argument(
-        "--delete-archives",
-        action="store_true",
-        help="delete each archive after its stacks were read back and compared",
-    )
-
-    sub = command(train)
-    sub.add_argument("--preset", help="remake shipped weights: full (all of them) or one of their names")
-    sub.add_argument("--stacks", type=Path, default=project.work() / "data" / "stacks")
-    sub.add_argument("--out", type=Path, default=project.work() / "data" / "checkpoints" / "command")
-    sub.add_argument("--network")
-    sub.add_argument("--epochs", type=_count)
-    sub.add_argument("--batch", type=_count)
-    sub.add_argument("--crop", type=_count, default=128, help="side of the training crops in pixels")
-    sub.add_argument("--learning-rate", type=_positive)
-    sub.add_argument("--minutes", type=_positive, help="stop after the epoch in which this time is over")
-    sub.add_argument("--seed", type=_seed)
-    sub.add_argument("--devices", type=_devices, help="number of processes or GPUs, passed to Lightning")
-    sub.add_argument("--num-nodes", type=_count, help="passed to Lightning")
-    sub.add_argument("--strategy", help="passed to Lightning, for example ddp")
-    sub.add_argument("--workers", type=_count, default=cores)
-    sub.add_argument("--fresh", action="store_true", help="do not resume from the last checkpoint")
-
-    sub = command(tune)
-    sub.add_argument("--out", type=Path, default=project.work() / "data" / "results" / "tuning.csv", help="the table")
-    sub.add_argument(
-        "--runs",
-        type=Path,
-        default=project.work() / "data" / "checkpoints" / "command",
-        help="folder of the simulated runs, the --out of train --preset; made when absent",
-    )
-    sub.add_argument("--minutes", type=_positive, default=2.0, help="processor time of each training (default 2)")
-    sub.add_argument("--only", metavar="FACTOR", help="only this factor's configurations")
-
-    sub = command(evaluate)
-    sub.add_argument("--weights", type=Path, help="safetensors file (default: the shipped ones)")
-    sub.add_argument("--stacks", type=Path, default=project.work() / "data" / "stacks")
-    sub.add_argument("--archives", type=Path, help="score on every run of these archives instead")
-    sub.add_argument("--subset", choices=("test", "validation", "train", "all"), default="test")
-    sub.add_argument("--out", type=Path, help="write one row per run and model as CSV")
-
-    sub = command(restore)
-    sub.add_argument("folder", type=Path, help="PNGs named by height in cm, or a run's 11 views, or folders of such")
-    sub.add_argument("--out", type=Path, required=True)
-    sub.add_argument("--weights", type=Path, help="safetensors file (default: the shipped ones)")
-
-    sub = command(slides)
-    sub.add_argument("--out", type=Path, default=project.work() / "slides")
-    sub.add_argument("--results", type=Path, default=project.work() / "data" / "results")
-    sub.add_argument("--figures", type=Path, default=project.work() / "figures")
-    sub.add_argument("--no-pdf", dest="pdf", action="store_false", help="PowerPoint only")
-
-    command(run)
-    command(notebooks).add_argument("paths", nargs="*", help="notebooks (default: all)")
-    command(figures)
-    command(badges).add_argument("--url", help="https://github.com/OWNER/NAME (default: git's origin)")
-    return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError("must lie between 0 and 4294967295")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must lie between 0 and 1")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be a number above 0")
-    return value
-
-
-def _devices(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
-
-
-def _heights(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of heights in metres such as 0.2,0.6,1.0") from None
-
-
-def _progress(unit: str) -> Callable[[int, int], None] | None:
-    """A progress bar as a callback of (done, total); silent where nobody watches."""
-    if not sys.stderr.isatty():
-        return None
-    from tqdm import tqdm
-
-    bar = tqdm(unit=unit, leave=False)
-
-    def update(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-
-    return update
+    complete = scan([archives]).complete
+    if not complete:
+        raise UnveilError(f"{archives}: holds no complete run; python -m unveil scan says what it lacks")
+    return ArchiveRuns(complete)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors the user can mend end in one line on stderr and status 1."""
-    args = _parser().parse_args(argv)
-    try:
-        status = args.run(args) or 0
-        sys.stdout.flush()
-        return status
-    except UnveilError as error:
-        print(f"unveil {args.command}: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; the interpreter must not complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(
-            f"unveil {args.command}: {where}{error.strerror or error}; check the path, free space or choose another",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print(f"unveil {args.command}: interrupted; call it again to go on", file=sys.stderr)
-        return 130
+    """Run one command; the exit status."""
+    return console.call(app, argv)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,7 @@
-"""Executing, cleaning and labelling the notebooks.
-
-Executed notebooks are committed, so they are cleaned: counts 1…N, no widget state (GitHub refuses to show notebooks
-with ``metadata.widgets``), no time stamps. The same setup cell opens every notebook.
-"""
+"""Executing, cleaning and labelling the notebooks, which are committed executed."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from unveil import project
+from unveil import files, project
 from unveil.errors import UnveilError
 
 FOLDER = project.ROOT / "notebooks"
@@ -43,14 +38,13 @@ def execute(path: Path, out: Path, progress: bool = True) -> float:
     """
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    order = {id(cell): i for i, cell in enumerate(code, 1)}
     live = progress and sys.stdout.isatty()
     started, reached = time.perf_counter(), 0
 
     def show(cell: nbformat.NotebookNode, cell_index: int) -> None:
         nonlocal reached
-        reached = order.get(id(cell), reached)
-        if live and id(cell) in order:
+        reached += cell.cell_type == "code"
+        if live:
             print(f"\r  {path.stem}: cell {reached}/{len(code)} ", end="", flush=True)
 
     client = NotebookClient(
@@ -65,24 +59,19 @@ def execute(path: Path, out: Path, progress: bool = True) -> float:
     )
     try:
         client.execute()
-    except CellExecutionError as error:
+    except (CellExecutionError, DeadKernelError) as error:
         last = str(error).strip().splitlines()[-1]
         raise UnveilError(f"{path.name}, code cell {reached}: {last}") from error
-    except DeadKernelError as error:
-        raise UnveilError(f"{path.name}, code cell {reached}: the kernel died, perhaps for want of memory") from error
     seconds = time.perf_counter() - started
     clean(notebook)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    nbformat.write(notebook, temporary)
-    os.replace(temporary, out)
+    files.write(out, nbformat.writes(notebook))
     if progress:
         print(f"{chr(13) if live else ''}  {path.stem}: {len(code)} cells in {seconds:.0f} s", flush=True)
     return seconds
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
-    """Drop what must not be committed: widget state and views (static twins stay), time stamps, kernel ids."""
+    """Drop what must not be committed: widget state, which GitHub refuses to show, time stamps and kernel ids."""
     notebook.metadata = nbformat.NotebookNode(
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
@@ -105,24 +94,32 @@ def repository() -> str:
 
 
 def write_badges(home: str, paths: Iterable[Path]) -> list[Path]:
-    """Point the Colab badges and clone URLs of notebooks and README at the repository ``home``."""
+    """Point the Colab badges and clone URLs of notebooks and README at the repository ``home``; returns the changed."""
     owner_and_name = home.removeprefix("https://github.com/")
     changed = []
     for path in paths:
         before = path.read_text(encoding="utf-8")
-        own = _own_name(before)
-        if own is None:
-            continue
-        after = before.replace(f"github.com/{own}", f"github.com/{owner_and_name}")
-        after = after.replace(
-            f"colab.research.google.com/github/{own}/", f"colab.research.google.com/github/{owner_and_name}/"
-        )
+        own = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+?)/blob/", before)
+        after = before
+        for place in ("github.com/{}", "colab.research.google.com/github/{}/") if own else ():
+            after = after.replace(place.format(own[1]), place.format(owner_and_name))
         if after != before:
-            path.write_text(after, encoding="utf-8")
+            files.write(path, after)
             changed.append(path)
     return changed
 
 
-def _own_name(text: str) -> str | None:
-    match = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+?)/blob/", text)
-    return match[1] if match else None
+def run() -> None:
+    """Execute the notebooks in order and say what was made and where.
+
+    The executed copies go to ``data/results/notebooks``; the committed notebooks stay as they are.
+    """
+    from unveil.show import figures
+
+    out = project.data_dir("results", "notebooks")
+    seconds = sum(execute(path, out / path.name) for path in course())
+    overview = figures.index()
+    print(f"\nDone in {seconds / 60:.1f} minutes. Made:")
+    for folder in (*map(project.data_dir, ("archives", "stacks", "checkpoints", "results")), overview.parent, out):
+        print(f"  {folder}")
+    print(f"Look first at {overview}, then open the notebooks with: make lab")

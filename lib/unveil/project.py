@@ -15,20 +15,17 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from unveil import files
 
 if TYPE_CHECKING:
     import torch
 
-    from unveil.aos.archives import Catalogue
-    from unveil.aos.store import Store
-
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE_SEED = 2021
-SPLIT_SEED = 0
 
 
 def fast() -> bool:
@@ -124,59 +121,6 @@ def install_missing() -> list[str]:
     return missing
 
 
-def sample_runs() -> int:
-    """How many runs the sample archives hold: a multiple of 12, the number of pose × density strata."""
-    return 24 if fast() else 120
-
-
-def sample_archives() -> Path:
-    """The folder of ZIP archives that the notebooks work on, made by the simulator where it is empty.
-
-    Put the course's own ZIPs into ``data/archives`` and they are used instead.
-    """
-    from unveil.aos import simulator
-
-    folder = data_dir("archives")
-    if not any(folder.rglob("*.zip")):
-        simulator.simulate(folder, sample_runs(), seed=SAMPLE_SEED, workers=os.cpu_count() or 1, balanced=True)
-    return folder
-
-
-def sample_catalogue() -> Catalogue:
-    """The scanned sample archives."""
-    from unveil.aos import archives
-
-    return archives.scan([sample_archives()])
-
-
-def sample_stacks() -> Store:
-    """The focal stacks of all complete sample runs, built where absent (resumable)."""
-    from unveil.aos import stacks
-
-    return stacks.build(sample_catalogue(), data_dir("stacks"), workers=os.cpu_count() or 1)
-
-
-def sample_split(store: Store) -> dict[str, list[str]]:
-    """Train, validation and test ids of the sample stacks: seeded, stratified by pose × density, kept as JSON."""
-    from unveil.restore import datasets
-
-    path = data_dir("results") / "split.json"
-    if path.exists():
-        parts = datasets.load_split(path)
-        if sorted(sum(parts.values(), [])) == sorted(store.ids):
-            return parts
-    parts = datasets.split(strata(store), seed=SPLIT_SEED)
-    datasets.save_split(path, parts)
-    return parts
-
-
-def strata(store: Store) -> dict[str, str]:
-    """The pose × density label of every run of a store."""
-    table = store.table()
-    return dict(zip(table["id"], table["pose"] + " " + table["density"].astype(str), strict=True))
-
-
-def positions(store: Store, ids: Sequence[str]) -> list[int]:
-    """Where in the store the runs of these ids lie."""
-    where = {run: i for i, run in enumerate(store.ids)}
-    return [where[run] for run in ids]
+def save_results(name: str, content: Mapping[str, Any]) -> Path:
+    """Write ``data/results/<name>.json``, which figures, slides and README read."""
+    return files.write_json(data_dir("results") / f"{name}.json", content)

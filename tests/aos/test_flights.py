@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unveil import project, recipes
 from unveil.aos import flights
 from unveil.aos.camera import course_rig
 from unveil.aos.integrator import integrate
 from unveil.errors import UnveilError
-from unveil.restore import evaluation
 
 RIG = course_rig()[:4]
 
@@ -157,28 +155,3 @@ def test_the_people_of_the_real_flight_stand_out(reference):
     heights = (-12, -15, -17.5, -20, -23)
     assert max(heights, key=brightest) == -17.5
     assert brightest(-17.5) > 1.4
-
-
-PEOPLE = {"A": (114, 212, 144, 238), "B": (199, 207, 226, 226), "C": (120, 119, 145, 146)}
-"""Where the three people lie in the integral image of the real flight: top, left, bottom, right in pixels."""
-
-
-def test_restoration_makes_the_people_of_the_real_flight_stand_out(reference):
-    flight = flights.read(reference / "flight", level=True)
-    weights = recipes.load(project.weights_dir() / recipes.DEFAULT_WEIGHTS)
-    integral = integrate(flight.views, flight.cameras, -17, flight.target).image
-    # Median and hottest thousandth of the simulated integral images with trees.
-    views = flights.enlarged(flights.toned(flight.views, flights.tones(integral), np.array([118, 179])), 2)
-    before = integrate(views, flight.cameras, -17, flight.target).image[0] / 255
-    after = evaluation.predict(weights.model, weights.inputs(views, flight.cameras, flight.target, ground=-18))
-    people, gains = np.zeros(after.shape, bool), []
-    for top, left, bottom, right in PEOPLE.values():
-        person = np.zeros(after.shape, bool)
-        person[2 * top : 2 * bottom, 2 * left : 2 * right] = True
-        blurred = evaluation.contrast_to_noise(before, person)
-        assert 1 < blurred < 3
-        gains.append(evaluation.contrast_to_noise(after, person) / blurred)
-        people |= person
-    assert np.median(gains) > 2
-    invented = [evaluation.found(image, people).false_objects for image in (before, after)]
-    assert invented[1] < invented[0] / 2

@@ -1,5 +1,6 @@
 """Folders of pictures are read by their names, or refused with the reason."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unveil.aos import folders, integrator
+from unveil.aos import folders, integrator, simulator
+from unveil.aos.camera import course_rig
+from unveil.aos.images import to_uint8
 from unveil.errors import UnveilError
 
 
@@ -80,7 +83,7 @@ def test_read_folder_names_what_is_wrong(tmp_path: Path):
     _save(tmp_path / "f", "000.png")
     _save(tmp_path / "f", "gt.png", size=(31, 40))
     refused("gt.png 40 × 31")
-    _save(tmp_path / "f", "000.png", np.zeros((30, 40, 3), np.uint8))
+    _save(tmp_path / "f", "000.png", np.arange(3600).reshape(30, 40, 3).astype(np.uint8))
     refused("000.png is not an 8-bit gray picture .*RGB")
     _save(tmp_path / "f", "000.png", np.zeros((30, 40), np.uint16))
     refused("000.png is not an 8-bit gray picture .*I;16")
@@ -108,3 +111,41 @@ def test_read_folder_on_real_data(reference: Path):
         rendered = np.asarray(Image.open(reference / "course_run" / f"0_0_GPUref_integral_{name}cm.png"))
         off = np.abs(plane.astype(int) - rendered)
         assert (off == 0).mean() >= 0.97 and off.max() <= 1
+
+
+def test_names_of_other_tools_other_formats_and_gray_in_colour(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    planes = rng.integers(0, 256, (3, 20, 30), np.uint8)
+    Image.fromarray(planes[0]).save(tmp_path / "FP_0.20.png")
+    Image.fromarray(planes[1]).save(tmp_path / "FP_1.00_resized.tiff")
+    Image.fromarray(np.repeat(planes[2][..., None], 3, 2)).save(tmp_path / "180.png")
+    found = folders.read_folder(tmp_path)
+    assert found.heights == (0.2, 1.0, 1.8)
+    np.testing.assert_array_equal(found.planes, planes)
+    assert "1 pictures are RGB with equal channels" in found.notes[0]
+    coloured = np.repeat(planes[2][..., None], 3, 2)
+    coloured[0, 0] = 1, 2, 3
+    Image.fromarray(coloured).save(tmp_path / "180.png")
+    with pytest.raises(UnveilError, match="its mode is RGB"):
+        folders.read_folder(tmp_path)
+
+
+def test_any_number_of_views_with_poses(tmp_path: Path):
+    rig, run = course_rig(), simulator.simulate_run(3, 0, density=0, pose="laying")
+    chosen = [1, 4, 5, 9]
+    names = [f"shot {i}.png" for i in chosen]
+    for name, i in zip(names, chosen, strict=True):
+        Image.fromarray(run.views[i]).save(tmp_path / name)
+    poses = {"fov": 50.0, "center": 2, "imagefiles": names, "views": rig.extrinsics[chosen].tolist()}
+    (tmp_path / "poses.json").write_text(json.dumps(poses))
+    found = folders.read_folder(tmp_path)
+    assert (len(found.views), found.target, len(found.cameras)) == (4, 2, 4)
+    stack, _ = found.stack([0.2, 1.0])
+    expected = integrator.integrate(run.views[chosen], rig[chosen], [0.2, 1.0], 2).image
+    np.testing.assert_array_equal(stack, to_uint8(expected))
+    raised, _ = found.stack([0.2], ground=0.8)
+    np.testing.assert_array_equal(raised[0], stack[1])
+    poses["imagefiles"], poses["views"] = names[:2], poses["views"][:2]
+    (tmp_path / "poses.json").write_text(json.dumps(poses | {"center": 0}))
+    with pytest.raises(UnveilError, match="at least 3"):
+        folders.read_folder(tmp_path)

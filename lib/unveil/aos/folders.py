@@ -1,24 +1,26 @@
-"""One run given as a folder of pictures: integral images named by their heights, or the 11 views."""
+"""One run given as a folder of pictures: integral images named by their heights, or views."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from unveil.aos import camera, integrator, png
+from unveil.aos import camera, flights, integrator, png
 from unveil.aos.archives import VIEWS
+from unveil.aos.flights import SUFFIXES
 from unveil.aos.images import to_uint8
 from unveil.aos.integrator import HEIGHTS
 from unveil.errors import UnveilError
 
-_PLANE = re.compile(r"(?:.*_)?(-?\d{1,5})cm\.png|(-?\d{1,5})\.png", re.IGNORECASE)
-_VIEW = re.compile(r"(?:(.*)_)?pose_(\d+)_thermal\.png", re.IGNORECASE)
-_TRUTH = re.compile(r"gt\.png|(?:.*_)?GT_pose_0_thermal\.png", re.IGNORECASE)
+FEWEST = 3  # views of one's own that make an integral
+_PLANE = re.compile(r"(?:.*_)?(-?\d{1,5})cm|(-?\d{1,5})|FP_(-?\d+\.\d+)(?:_resized)?", re.IGNORECASE)
+_VIEW = re.compile(r"(?:(.*)_)?pose_(\d+)_thermal", re.IGNORECASE)
+_TRUTH = re.compile(r"gt|(?:.*_)?GT_pose_0_thermal", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Folder:
     """A folder of pictures of one run.
 
     heights: of the planes, metres, ascending; empty for a folder of views · planes: (N, H, W) uint8; N = 0 for a folder
-    of views · truth: (H, W) uint8 or None · views: (11, H, W) uint8 or None · notes: what was left aside, a line each.
+    of views · truth: (H, W) uint8 or None · views: (V, H, W) uint8 or None · notes: what was left aside, a line each ·
+    cameras, target: of the views, and the one that is restored.
     """
 
     path: Path
@@ -80,23 +83,31 @@ class Folder:
     truth: np.ndarray | None
     views: np.ndarray | None
     notes: tuple[str, ...] = ()
+    cameras: camera.Cameras = field(default_factory=camera.course_rig)
+    target: int = camera.CENTER_VIEW
 
-    def stack(self, heights: Sequence[float] = HEIGHTS) -> tuple[np.ndarray, Choice]:
-        """Focal stack (P, H, W) uint8 for these heights: integrated from the views, or the nearest planes."""
+    def stack(self, heights: Sequence[float] = HEIGHTS, ground: float = 0.0) -> tuple[np.ndarray, Choice]:
+        """Focal stack (P, H, W) uint8 for these heights: integrated from the views, or the nearest planes.
+
+        Of views, heights count from the plane ``ground`` metres up.
+        """
         if self.views is None:
             choice = nearest(self.heights, heights)
             return self.planes[list(choice.indices)], choice
         wanted = tuple(map(float, heights))
-        image = integrator.integrate(self.views, camera.course_rig(), wanted).image
+        planes = [ground + height for height in wanted]
+        image = integrator.integrate(self.views, self.cameras, planes, self.target).image
         return to_uint8(image), Choice(tuple(range(len(wanted))), wanted, wanted)
 
 
 def read_folder(path: str | Path) -> Folder:
-    """Read one run given as pictures: a focal stack, or the 11 views of the course rig.
+    """Read one run given as pictures: a focal stack, the 11 views of the course rig, or views with poses.
 
-    Planes are named by their height in cm: ``000.png``, ``040.png`` or ``integral_060cm.png``. Views are named
-    ``…pose_0_thermal.png`` to ``…pose_10_thermal.png``; where all eleven are there they win over planes. The truth is
-    ``gt.png`` or ``…GT_pose_0_thermal.png``. All are 8-bit gray PNGs of one size, whatever it is.
+    Planes are named by their height in cm (``000.png``, ``integral_060cm.png``) or, as JKU's tools do, in metres
+    (``FP_0.20.png``, ``FP_1.00_resized.png``). Views are named ``…pose_0_thermal.png`` to ``…pose_10_thermal.png``, or
+    are those of a ``poses.json`` that names them, see :func:`flights.read`; they win over planes. The truth is
+    ``gt.png`` or ``…GT_pose_0_thermal.png``. All are of one size and 8-bit gray (or RGB with equal channels): PNG, JPEG
+    or TIFF.
 
     Raises UnveilError for no such folder, no planes nor views in it, two files for one plane, and pictures that cannot
     be read, are not 8-bit gray or differ in size.
@@ -105,6 +116,9 @@ def read_folder(path: str | Path) -> Folder:
     if not path.is_dir():
         raise UnveilError(f"{path} is no folder: give a folder of PNGs named by height in cm, or of a run's 11 views")
     views, planes, truths, others = _sort(path)
+    poses = path / "poses.json"
+    if poses.is_file() and "imagefile" in poses.read_text("utf-8", errors="replace"):
+        return _flown(path, truths)
     whole = [prefix for prefix, files in views.items() if sorted(files) == list(range(VIEWS))]
     notes = [f"{len(others)} other pictures are left aside (such as {others[0]})"] if others else []
     if len(whole) > 1:
@@ -127,7 +141,8 @@ def read_folder(path: str | Path) -> Folder:
             f"{path} holds no focal stack: name its PNGs by height in cm (000.png, 040.png, integral_060cm.png), "
             "or give the 11 views of a run"
         )
-    images = _read_all(path, chosen + truths)
+    images, coloured = _read_all(path, chosen + truths)
+    notes += coloured
     truth = images.pop() if truths else None
     stack = np.stack(images)
     if whole:
@@ -135,18 +150,31 @@ def read_folder(path: str | Path) -> Folder:
     return Folder(path, heights, stack, truth, None, tuple(notes))
 
 
+def _flown(path: Path, truths: list[Path]) -> Folder:
+    """Views with poses of their own."""
+    flight = flights.read(path)
+    if len(flight) < FEWEST:
+        raise UnveilError(f"{path}: {len(flight)} views are too few to integrate: at least {FEWEST} are needed")
+    views = to_uint8(flight.views) if flight.views.dtype != np.uint8 else flight.views
+    images, notes = _read_all(path, truths)
+    truth = images[0] if truths else None
+    if truth is not None and truth.shape != views[0].shape:
+        raise UnveilError(f"{truths[0]}: its size is not that of the views; remove it")
+    return Folder(path, (), views[:0], truth, views, tuple(notes), flight.cameras, flight.target)
+
+
 def _sort(path: Path) -> tuple[dict[str, dict[int, Path]], dict[float, Path], list[Path], list[str]]:
-    """The folder's PNGs by their names: views by prefix and pose, planes by height, truths, names of others."""
+    """The folder's pictures by their names: views by prefix and pose, planes by height, truths, names of others."""
     views: dict[str, dict[int, Path]] = {}
     planes: dict[float, Path] = {}
     truths, others = [], []
-    for file in sorted(item for item in path.iterdir() if item.suffix.lower() == ".png" and not item.is_dir()):
-        if _TRUTH.fullmatch(file.name):
+    for file in sorted(item for item in path.iterdir() if item.suffix.lower() in SUFFIXES and not item.is_dir()):
+        if _TRUTH.fullmatch(file.stem):
             truths.append(file)
-        elif match := _VIEW.fullmatch(file.name):
+        elif match := _VIEW.fullmatch(file.stem):
             views.setdefault(match[1] or "", {})[int(match[2])] = file
-        elif match := _PLANE.fullmatch(file.name):
-            height = int(match[1] or match[2]) / 100
+        elif match := _PLANE.fullmatch(file.stem):
+            height = float(match[3]) if match[3] else int(match[1] or match[2]) / 100
             if planes.setdefault(height, file) is not file:
                 raise UnveilError(
                     f"{path}: {planes[height].name} and {file.name} are the same plane: remove one of them"
@@ -158,30 +186,40 @@ def _sort(path: Path) -> tuple[dict[str, dict[int, Path]], dict[float, Path], li
     return views, planes, truths, others
 
 
-def _read_all(path: Path, files: list[Path]) -> list[np.ndarray]:
-    images = [_read_gray(file) for file in files]
-    for file, image in zip(files, images, strict=True):
+def _read_all(path: Path, files: list[Path]) -> tuple[list[np.ndarray], list[str]]:
+    """The pictures, and a note where some are in colour."""
+    images, coloured = [], []
+    for file in files:
+        image, in_colour = _read_gray(file)
+        images.append(image)
+        coloured += [file.name] if in_colour else []
         if image.shape != images[0].shape:
             sizes = [f"{f.name} {i.shape[1]} × {i.shape[0]}" for f, i in ((files[0], images[0]), (file, image))]
             raise UnveilError(f"{path}: pictures of different sizes ({' and '.join(sizes)}): all must have one size")
-    return images
+    return images, [f"{len(coloured)} pictures are RGB with equal channels, read as gray"] if coloured else []
 
 
-def _read_gray(path: Path) -> np.ndarray:
+def _read_gray(path: Path) -> tuple[np.ndarray, bool]:
+    """The pixels, and whether the file is in colour."""
     if not path.is_file():
         raise UnveilError(f"{path} is no ordinary file: replace it")
     try:
         with Image.open(path) as image:
-            mode, size = image.mode, image.size
-        if mode != "L":
-            raise UnveilError(f"{path} is not an 8-bit gray picture (its mode is {mode}): convert it to 8-bit gray")
-        pixels = np.empty(size[::-1], np.uint8)
-        # Pillow would pass over a cut-off end.
-        png.decode(path.read_bytes(), pixels)
+            mode, size, kind = image.mode, image.size, image.format
+            if (mode, kind) != ("L", "PNG"):
+                pixels = np.asarray(image)
+        if (mode, kind) == ("L", "PNG"):
+            pixels = np.empty(size[::-1], np.uint8)
+            # Pillow would pass over a cut-off end.
+            png.decode(path.read_bytes(), pixels)
     except UnidentifiedImageError:
         raise UnveilError(f"{path} is empty or no picture: replace it") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnveilError(f"{path} cannot be read as a PNG ({error}): replace it") from error
+        raise UnveilError(f"{path} cannot be read as a picture ({error}): replace it") from error
     except ValueError as error:
         raise UnveilError(f"{path} {error}: replace it") from error
-    return pixels
+    if mode == "RGB" and (pixels == pixels[..., :1]).all():
+        return pixels[..., 0], True
+    if mode != "L":
+        raise UnveilError(f"{path} is not an 8-bit gray picture (its mode is {mode}): convert it to 8-bit gray")
+    return pixels, False

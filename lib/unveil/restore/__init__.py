@@ -1,1 +1,1 @@
-"""Image restoration: data sets, networks, training and evaluation for any image-to-image task."""
+"""Image restoration: pairs, networks, training, metrics and inference for any image-to-image task."""

@@ -27,11 +27,16 @@ def root(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def objects(
-    prediction: Tensor, target: Tensor, squared_weight: float = 0.0, object_weight: float = 3.0, contrast: float = 0.05
+    prediction: Tensor,
+    target: Tensor,
+    squared_weight: float = 0.0,
+    object_weight: float = 3.0,
+    contrast: float = 0.05,
+    absolute_weight: float = 1.0,
 ) -> Tensor:
-    """|d| + ``squared_weight`` · d² of differences d; what stands out counts 1 + ``object_weight`` times."""
+    """``absolute_weight`` · |d| + ``squared_weight`` · d²; what stands out counts 1 + ``object_weight`` times."""
     error = (prediction - target).abs()
-    error = error + squared_weight * error.square()
+    error = absolute_weight * error + squared_weight * error.square()
     return ((1 + object_weight * standing_out(target, contrast)) * error).mean()
 
 

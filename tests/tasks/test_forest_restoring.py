@@ -1,0 +1,205 @@
+"""Folders restored, runs scored beside all baselines, and the shipped table reproduced."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from unveil import project
+from unveil.__main__ import main
+from unveil.aos import archives, flights, integrator, simulator
+from unveil.aos.camera import course_rig
+from unveil.aos.images import to_uint8
+from unveil.errors import UnveilError
+from unveil.restore import weights as kept
+from unveil.restore.inference import predict
+from unveil.restore.options import Options
+from unveil.tasks.forest import persons, restoring
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A small untrained network for five planes."""
+    torch.manual_seed(0)
+    small = {"features": [4, 8], "unshuffle": 2}
+    options = Options(network="unet", network_options=small, channels=integrator.HEIGHTS, in_channels=5)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    kept.save(path, options.build(), options)
+    return path
+
+
+@pytest.fixture
+def planes(tmp_path):
+    """A folder of integral images named by height, 90 × 121 pixels, with a truth."""
+    folder = tmp_path / "planes"
+    folder.mkdir()
+    run = simulator.simulate_run(3, 0, density=100, pose="laying")
+    images = to_uint8(integrator.integrate(run.views, course_rig(), [0, 0.3, 0.6, 1.0, 1.5, 2.0]).image)
+    for height, image in zip((0, 30, 60, 100, 150, 200), images, strict=True):
+        Image.fromarray(image[100:190, 60:181]).save(folder / f"integral_{height:03d}cm.png")
+    Image.fromarray(run.truth[100:190, 60:181]).save(folder / "gt.png")
+    return folder
+
+
+@pytest.fixture
+def views(tmp_path):
+    """A folder of the 11 views of a run and its truth."""
+    run = simulator.simulate_run(3, 4, density=100, pose="laying")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for i, view in enumerate(run.views):
+        Image.fromarray(view).save(folder / f"0_4_pose_{i}_thermal.png")
+    Image.fromarray(run.truth).save(folder / "0_4_GT_pose_0_thermal.png")
+    return folder
+
+
+def restore(*parts):
+    return main(["restore", *map(str, parts)])
+
+
+def test_a_folder_of_planes(planes, weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert restore(planes, "--out", out, "--weights", weights) == 0
+    said = capsys.readouterr().out
+    assert "0.3 m for 0.2 m" in said and "1.5 m for 1.4 m" in said and "restored" in said and "flat steady" in said
+    picture = Image.open(out / "prediction.png")
+    assert picture.mode == "L" and picture.size == (121, 90)
+    assert {path.name for path in out.iterdir()} == {"prediction.png", "comparison.png"}
+    assert restore(planes, "--out", out, "--weights", weights) == 0, "a second call replaces"
+
+
+def test_the_truth_is_for_comparison_only(planes, weights, tmp_path):
+    restoring.restore_folders(planes, tmp_path / "a", weights)
+    (planes / "gt.png").unlink()
+    (result,) = restoring.restore_folders(planes, tmp_path / "b", weights)
+    assert result.metrics is None
+    assert (tmp_path / "a" / "prediction.png").read_bytes() == (tmp_path / "b" / "prediction.png").read_bytes()
+
+
+def test_views_go_to_the_multi_view_network(views, planes, tmp_path, capsys):
+    (result,) = restoring.restore_folders(views, tmp_path / "out")
+    assert "multi_view: 11 views registered on 0.2, 1.8 m" in result.note
+    scores = result.metrics.drop(index="flat steady (planes)")
+    assert scores.loc["restored", "psnr"] > scores.drop(index="restored")["psnr"].max() + 3
+    assert restore(planes, "--out", tmp_path / "planes_out") == 0
+    assert "focal_stack: planes" in capsys.readouterr().out
+    assert restore(planes, "--out", tmp_path / "none", "--weights", restoring.shipped()["multi_view"]) == 1
+    assert "needs a run's views" in capsys.readouterr().err
+
+
+def test_a_bad_folder_does_not_harm_the_others(planes, weights, tmp_path, capsys):
+    many = tmp_path / "many"
+    for name in ("bad", "good", "other"):
+        shutil.copytree(planes, many / name)
+    (many / "bad" / "integral_060cm.png").write_bytes(b"\x89PNG broken")
+    capsys.readouterr()
+    assert restore(many, "--out", tmp_path / "out", "--weights", weights) == 1
+    said = capsys.readouterr()
+    assert "bad: not restored" in said.err and "integral_060cm.png" in said.err and "\n" not in said.err.strip()
+    assert "2 folders: mean PSNR" in said.out
+    assert (tmp_path / "out" / "good" / "prediction.png").exists() and not (tmp_path / "out" / "bad").exists()
+
+
+def test_tiny_pictures_beside_its_own_outputs(planes, weights, tmp_path, capsys):
+    for path in planes.iterdir():
+        Image.open(path).crop((0, 0, 7, 9)).save(path)
+    for _ in range(2):
+        assert restore(planes, "--out", tmp_path, "--weights", weights) == 0
+    assert restore(tmp_path, "--out", tmp_path / "out", "--weights", weights) == 0
+    assert Image.open(tmp_path / "out" / "planes" / "prediction.png").size == (7, 9)
+
+
+def test_large_pictures_are_restored_in_tiles(weights, monkeypatch):
+    monkeypatch.setattr(restoring, "TILE", 64)
+    seen = []
+    monkeypatch.setattr(restoring, "predict", lambda model, x, **more: seen.append(more["tile"]) or x[0] / 255)
+    one = restoring.load(weights)
+    for side in (80, 200):
+        stack = np.zeros((5, side, side), np.uint8)
+        folder = restoring.folders.Folder(None, integrator.HEIGHTS, stack, None, None)
+        monkeypatch.setattr(restoring, "_draw", lambda *_: None)
+        restoring._restore(folder, None, one)
+    assert seen == [None, 64]
+
+
+def test_weights_of_something_else(weights, tmp_path):
+    model, options = kept.load(weights)
+    named = Options.from_dict({**vars(options), "channels": ("red", "green", "blue", "near", "far")})
+    kept.save(tmp_path / "colours.safetensors", model, named)
+    with pytest.raises(UnveilError, match="colours.*no focal heights"):
+        restoring.load(tmp_path / "colours.safetensors")
+
+
+def test_baselines_by_hand():
+    stack = np.random.default_rng(0).random((5, 20, 20)).astype(np.float32)
+    stack[:, :3] = 0.25
+    made = {name: answer(stack) for name, answer in restoring.baselines(integrator.HEIGHTS).items()}
+    np.testing.assert_array_equal(made["plane 1 m"], stack[2])
+    np.testing.assert_array_equal(made["maximum"], stack.max(0))
+    np.testing.assert_array_equal(made["median"], np.sort(stack, 0)[2])
+    assert (made["flat median"] == np.sort(stack.ravel())[999]).all()
+    assert (made["flat steady (planes)"] == 0.25).all(), "the only pixels that do not change"
+
+
+def test_evaluate_straight_from_archives(weights, tmp_path):
+    simulator.simulate(tmp_path, 3, seed=5, incomplete=0, workers=1)
+    runs = archives.ArchiveRuns(archives.scan(tmp_path).complete)
+    table = restoring.evaluate(weights, runs)
+    wanted = {"small", "centre view", "best single view", "flat steady (views)", "flat steady (planes)", "plane 1 m"}
+    assert wanted <= set(table["model"])
+    assert table.groupby("model", observed=True)["id"].nunique().eq(3).all() and table["density"].notna().all()
+    scores = table.pivot(index="id", columns="model", values="mse")
+    assert (scores["best single view"] <= scores["centre view"] + 1e-9).all(), "one of those it chooses from"
+
+
+def test_the_shipped_table_is_reproduced(tmp_path):
+    """Rows of the first three runs of the fixed test set; threads and processors differ in the last digits only."""
+    simulator.simulate(tmp_path, 3, seed=4, balanced=True, incomplete=0, workers=1)
+    runs = archives.ArchiveRuns(archives.scan(tmp_path).complete)
+    table = restoring.evaluate(None, runs).drop(columns="milliseconds").astype({"model": str})
+    shipped = pd.read_csv(project.weights_dir() / "forest" / "test.csv").drop(columns="milliseconds")
+    table = table[table["model"].isin(shipped["model"])].reset_index(drop=True)
+    shipped = table[["model", "id"]].merge(shipped, on=["model", "id"], how="left")
+    pd.testing.assert_frame_equal(table, shipped, atol=5e-5, rtol=0, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("folder", "psnr", "region", "found"), [("course_pairs", 39.1, 18.5, 3), ("course_run", 39.3, 19.8, 1)]
+)
+def test_runs_of_the_course(reference, tmp_path, folder, psnr, region, found):
+    """Simulated by the course's own simulator; what README, notebook 06 and slides quote."""
+    done = restoring.restore_folders(reference / folder, tmp_path)
+    scores = pd.DataFrame([result.metrics.loc["restored"] for result in done])
+    assert round(scores["psnr"].mean(), 1) == psnr
+    assert round(scores["region_psnr"].mean(), 1) == region
+    assert scores["found"].sum() == found
+    if folder == "course_pairs":
+        assert scores["psnr"].round(1).tolist() == [35.8, 41.4, 39.6, 43.2, 35.4]
+
+
+PEOPLE = {"A": (114, 212, 144, 238), "B": (199, 207, 226, 226), "C": (120, 119, 145, 146)}
+"""Where the three people lie in the integral image of the real flight: top, left, bottom, right in pixels."""
+
+
+def test_restoration_makes_the_people_of_the_real_flight_stand_out(reference):
+    flight = flights.read(reference / "flight", level=True)
+    weights = restoring.load(restoring.shipped()["focal_stack"])
+    integral = integrator.integrate(flight.views, flight.cameras, -17, flight.target).image
+    # Median and hottest thousandth of the simulated integral images with trees.
+    views = flights.enlarged(flights.toned(flight.views, flights.tones(integral), np.array([118, 179])), 2)
+    before = integrator.integrate(views, flight.cameras, -17, flight.target).image[0] / 255
+    after = predict(weights.model, weights.inputs(views, flight.cameras, flight.target, ground=-18))
+    people, gains = np.zeros(after.shape, bool), []
+    for top, left, bottom, right in PEOPLE.values():
+        person = np.zeros(after.shape, bool)
+        person[2 * top : 2 * bottom, 2 * left : 2 * right] = True
+        blurred = persons.contrast_to_noise(before, person)
+        assert 1 < blurred < 3
+        gains.append(persons.contrast_to_noise(after, person) / blurred)
+        people |= person
+    assert np.median(gains) > 2
+    invented = [persons.detect(image, people).false_objects for image in (before, after)]
+    assert invented[1] < invented[0] / 2
