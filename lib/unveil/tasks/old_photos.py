@@ -224,7 +224,7 @@ def colourings(pictures: photos.Pictures, seed: int = 2026, hints: int = 10) -> 
 
 def results(outside: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     """Score every way on every picture and keep the table beside the weights; ``outside`` holds ``old_photos/``."""
-    sets = {"validation": learning_set("colour")[1], "scikit-image": photos.samples()}
+    sets = {"scikit-image": photos.samples()}
     if outside:
         sets["Kodak"] = photos.folder(Path(outside, "old_photos", "colour_truth"))
     tables = {f"{name}, repaired": repairs(pictures) for name, pictures in sets.items()}

@@ -146,10 +146,11 @@ class Training:
     def fit(self, out: str | os.PathLike[str], pictures: photos.Pictures | None = None, **changes: Any) -> training.Fit:
         """Train with these options but for ``changes``, on other ``pictures`` than `learning_set` if given."""
         train, check = learning_set(self.kind)
-        source = "free photographs" + (" and dead leaves" if self.kind != "colour" else "")
+        source = "free photographs" if self.kind == "colour" else "free photographs and dead leaves"
         if pictures is not None:
             train, source = pictures, f"{len(pictures)} pictures, the first {pictures.ids[0]}"
-        options = dataclasses.replace(self.options, recipe=f"{WIDE!r} of {source}", **changes)
+        operator = "luminance" if self.kind == "colour" else repr(WIDE)
+        options = dataclasses.replace(self.options, recipe=f"{operator} of {source}", **changes)
         repeats = max(1, round(100 * options.batch / len(train)))
         train_set = PairDataset(
             AgedPairs(train, self.kind), crop=128, crops_per_item=repeats, flips="h", seed=options.seed
@@ -168,19 +169,18 @@ def learning_set(kind: str) -> tuple[photos.Pictures, photos.Pictures]:
     return (parts[0] if kind == "colour" else parts[0] * 4 + photos.leaves(70)), parts[1]
 
 
-def _training(kind: str, minutes: float, network: str, channels: tuple[str, ...], **more: Any) -> Training:
+def _training(kind: str, minutes: float, network: str, *channels: str, **changes: Any) -> Training:
     options = Options(
-        network=network, network_options=more, channels=channels, in_channels=len(channels), epochs=100,
-        batch=12 if kind == "colour" else 8, learning_rate=1e-3, monitor="val_loss", precision="bf16-mixed",
-        cpu_minutes=minutes,
+        network=network, channels=channels, in_channels=len(channels), epochs=100, batch=4, monitor="val_loss",
+        precision="bf16-mixed", cpu_minutes=minutes,
     )  # fmt: skip
-    return Training(kind, options)
+    return Training(kind, dataclasses.replace(options, **changes))
 
 
 PRESETS = {
-    "finder": _training("finder", 5, "finder", ("gray",)),
-    "repair": _training("repair", 13, "gated", ("gray", "mask")),
-    "direct": _training("direct", 8, "gated", ("gray", "mask"), out_channels=3),
-    "colour": _training("colour", 13, "colouriser", ("gray", "Cb", "Cr", "confidence")),
+    "finder": _training("finder", 5, "finder", "gray", batch=8),
+    "repair": _training("repair", 9, "gated", "gray", "mask"),
+    "direct": _training("direct", 6, "gated", "gray", "mask", network_options={"out_channels": 3}),
+    "colour": _training("colour", 7, "colouriser", "gray", "Cb", "Cr", "confidence", learning_rate=1.5e-3),
 }
 """How the shipped weights were made: `common.make(TASK, PRESETS, name, folder)`."""
