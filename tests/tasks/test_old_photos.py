@@ -154,6 +154,8 @@ def test_run_writes_everything_and_overwrites_nothing(untrained, tmp_path, pictu
     names = {path.name.removeprefix("grandma_") for path in out.iterdir()}
     assert names == {"mask.png", "repaired.png", "coloured.png", "comparison.png"}
     assert photos.read(out / "grandma_coloured.png").shape == picture.shape
+    old_photos.run([scan], tmp_path / "again", mask=out / "grandma_mask.png")
+    assert set(np.unique(photos.read(tmp_path / "again" / "grandma_mask.png"))) <= {0, 1}
     with pytest.raises(UnveilError, match="exists already"):
         old_photos.run([scan], out)
     (tmp_path / "empty.png").touch()

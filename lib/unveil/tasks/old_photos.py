@@ -129,15 +129,15 @@ def run(
 ) -> list[str]:
     """Repair scans, and colour them if asked or hinted; returns the troubles.
 
-    Writes ``<name>_mask``, ``_repaired``, ``_coloured`` and ``_comparison.png`` to the folder ``out``. A painted
-    ``mask`` adds to the damage that is found.
+    Writes ``<name>_mask``, ``_repaired``, ``_coloured`` and ``_comparison.png`` to the folder ``out``. ``mask``, a
+    painted one or the written one corrected, takes the place of what the finder finds.
     """
 
     def one(path: Path) -> None:
         names = ("mask", "repaired", *(["coloured"] if in_colour or hints else []), "comparison")
         files = {name: photos.vacant(Path(out) / f"{path.stem}_{name}.png", overwrite) for name in names}
         gray = luminance(photos.read(path, 3))
-        lost = np.maximum(find_damage(gray), read_mask(mask, gray.shape[1:]) if mask else 0)
+        lost = read_mask(mask, gray.shape[1:]) if mask else find_damage(gray)
         clues = read_hints(hints, gray.shape[1:]) if hints else None
         views = {"as it is": gray, "mask": lost, "repaired": repair(gray, lost)}
         if "coloured" in names:
