@@ -21,7 +21,7 @@ from unveil.errors import UnveilError
 WORK = project.work()
 DATA = WORK / "data"
 CORES = os.cpu_count() or 1
-FOREST, HOUSE = Group("Forest", sort_key=0), Group("Project", sort_key=9)
+FOREST, PHOTOS, HOUSE = Group("Forest", sort_key=0), Group("Photographs", sort_key=1), Group("Project", sort_key=9)
 
 app = App(
     name="python -m unveil",
@@ -226,6 +226,22 @@ def restore(
     from unveil.tasks.forest import restoring
 
     return 1 if any(done.error for done in restoring.restore_folders(folder, out, weights, ground)) else 0
+
+
+@app.command(group=PHOTOS)
+def photo(
+    images: Annotated[Paths, about("scans, or folders of them")],
+    *,
+    out: Annotated[Out, about("folder for mask, repaired and coloured picture, and comparison")],
+    colour: Annotated[bool, about("guess colours, too")] = False,
+    mask: Annotated[Given | None, about("damage painted white or opaque, instead of what is found")] = None,
+    hints: Annotated[Given | None, about("strokes of colour on the photograph, or on a transparent picture")] = None,
+    overwrite: Annotated[bool, about("replace what is in the folder")] = False,
+) -> int:
+    """Repair old photographs, and colour them."""
+    from unveil.tasks import old_photos
+
+    return complain(old_photos.run(images, out, colour, mask, hints, overwrite))
 
 
 @app.command(group=HOUSE)
