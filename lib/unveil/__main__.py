@@ -229,6 +229,34 @@ def restore(
 
 
 @app.command(group=PHOTOS)
+def denoise(
+    images: Annotated[Paths, about("pictures of any kind, or folders of them")],
+    *,
+    out: Annotated[Out, about("folder for Model1.png to Model3.png, Deep.png and the comparison")],
+    overwrite: Annotated[bool, about("replace what is in the folder")] = False,
+) -> int:
+    """Take the noise out of pictures, by the exercise's three networks and by a deeper one."""
+    from unveil.tasks import denoising
+
+    return complain(denoising.run(images, out, overwrite, progress("tile")))
+
+
+@app.command(group=PHOTOS)
+def upscale(
+    images: Annotated[Paths, about("pictures of any kind, or folders of them")],
+    *,
+    out: Annotated[Out, about("folder for the pictures and comparisons")],
+    scale: Annotated[Literal[2, 4], about("4 is 2 twice")] = 2,
+    network: Annotated[Literal["deep", "subpixel", "srcnn"], about("subpixel is three times as fast")] = "deep",
+    overwrite: Annotated[bool, about("replace what is in the folder")] = False,
+) -> int:
+    """Give pictures two or four times as many pixels a side."""
+    from unveil.tasks import super_resolution
+
+    return complain(super_resolution.run(images, out, scale, network, overwrite, progress("row")))
+
+
+@app.command(group=PHOTOS)
 def photo(
     images: Annotated[Paths, about("scans, or folders of them")],
     *,
@@ -242,6 +270,38 @@ def photo(
     from unveil.tasks import old_photos
 
     return complain(old_photos.run(images, out, colour, mask, hints, overwrite))
+
+
+@app.command(group=PHOTOS)
+def learn(
+    task: Literal["denoising", "super_resolution", "old_photos"],
+    preset: Annotated[str, about("a name in the task's PRESETS")],
+    *,
+    out: Annotated[Out | None, about("folder of the training, which goes on where it stopped")] = None,
+    changes: Annotated[Named, about("options to change, as name=value: cpu_minutes=2")] = None,
+) -> None:
+    """Make a task's shipped weights again."""
+    from importlib import import_module
+
+    from unveil.tasks import common
+
+    folder = out or DATA / "checkpoints" / task / preset
+    presets = import_module(f"unveil.tasks.{task}").PRESETS
+    print(common.make(task, presets, preset, folder, **(named(changes) or {})))
+
+
+@app.command(group=PHOTOS)
+def results(
+    task: Literal["denoising", "super_resolution", "old_photos"],
+    *,
+    outside: Annotated[Given | None, about("folder of further test pictures; without it $UNVEIL_SIBLINGS")] = None,
+) -> None:
+    """Score a task's weights beside the classical ways back, and keep the table beside them."""
+    from importlib import import_module
+
+    given = outside or os.environ.get("UNVEIL_SIBLINGS")
+    table = import_module(f"unveil.tasks.{task}").results(given)
+    print(table.groupby(["set", "model"], sort=False, observed=True).mean(numeric_only=True).round(3).to_string())
 
 
 @app.command(group=HOUSE)
