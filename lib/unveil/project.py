@@ -6,6 +6,7 @@ Nothing here imports a third-party package at module level, so that the setup ce
 Environment
     ``UNVEIL_WORK``  folder under which ``data/`` and ``figures/`` are written (default: the repository)
     ``UNVEIL_FAST``  ``1`` shrinks the work of the notebooks; the tests use it
+    ``UNVEIL_REFERENCE``  folder with real flights and runs (default: ``data/reference``)
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ def data_dir(*parts: str) -> Path:
     folder = work().joinpath("data", *parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def reference(*parts: str) -> Path:
+    """A folder of real data, which are not part of the project: in ``UNVEIL_REFERENCE``, else in ``data/reference``."""
+    return Path(os.environ.get("UNVEIL_REFERENCE", ROOT / "data" / "reference")).joinpath(*parts)
 
 
 def figures_dir() -> Path:

@@ -420,3 +420,11 @@ def test_real_run_is_read_as_it_is(tmp_path, reference):
     run = archives.read_run(archives.scan(tmp_path, verify=True).complete[0])
     for name, image in zip(names, [*run.views, run.truth], strict=True):
         assert np.array_equal(image, np.asarray(Image.open(reference / "course_run" / name)))
+
+
+def test_a_run_is_found_by_its_id(tmp_path):
+    write_zip(tmp_path / "a.zip", run_files("0_3"))
+    catalogue = archives.scan(tmp_path)
+    assert catalogue.entry("0_3") is catalogue.entries[0]
+    with pytest.raises(UnveilError, match="0_4 is in none of"):
+        catalogue.entry("0_4")

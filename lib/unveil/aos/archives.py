@@ -148,6 +148,13 @@ class Catalogue:
         """Complete runs whose files lie in more than one archive."""
         return [entry for entry in self.complete if len(entry.archives) > 1]
 
+    def entry(self, name: str) -> Entry:
+        """The run with this id; UnveilError where the archives hold none."""
+        for entry in self.entries:
+            if entry.id == name:
+                return entry
+        raise UnveilError(f"run {name} is in none of the archives {', '.join(map(str, self.paths))}")
+
     def table(self) -> pd.DataFrame:
         """One row per run: id, batch, number, complete, files (of 13), archives, problems."""
         import pandas as pd

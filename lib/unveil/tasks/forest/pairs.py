@@ -159,7 +159,8 @@ def sample_archives() -> Path:
     Put the course's own ZIPs into ``data/archives`` and they are used instead.
     """
     folder = project.data_dir("archives")
-    if not any(folder.rglob("*.zip")):
+    # A simulation that was killed leaves a hidden file.
+    if not any(not path.name.startswith(".") for path in folder.rglob("*.zip")):
         # A multiple of 12, the number of pose × density strata.
         count = 24 if project.fast() else 120
         simulator.simulate(folder, count, seed=SAMPLE_SEED, workers=os.cpu_count() or 1, balanced=True)
