@@ -177,13 +177,13 @@ def study(
     only: str | None = None,
     chosen: list[Preset] | None = None,
     checked: int = VALIDATION_RUNS,
-) -> list[str]:
+) -> pd.DataFrame:
     """Train every choice that the table ``out`` lacks for ``minutes`` of processor time on one thread, and score it.
 
-    What is cheaper per step takes more steps. The table is written anew after each training; the runs lie in
-    ``folder``, where :func:`make` puts them too. Returns what went wrong, a line per choice.
+    What is cheaper per step takes more steps. The table is written anew after each training, so that a call goes on
+    where another stopped; the runs lie in ``folder``, where :func:`make` puts them too.
     """
-    out, chosen, troubles, threads = Path(out), choices() if chosen is None else chosen, [], torch.get_num_threads()
+    out, chosen = Path(out), choices() if chosen is None else chosen
     rows = pd.read_csv(out, dtype={"setting": str}).to_dict("records") if out.exists() else []
     if any((row.get("minutes"), row.get("validation_runs")) != (minutes, checked) for row in rows):
         raise UnveilError(f"{out}: no table of this study's budget; name another file or give the same --minutes")
@@ -195,19 +195,12 @@ def study(
     runs = build_views(Path(folder, f"runs_{SEED}"), max((c.runs for c in wanted), default=1), SEED, variation=WIDE)
     check_runs = build_views(Path(folder, f"runs_{VALIDATION_SEED}"), checked, VALIDATION_SEED)
     torch.set_num_threads(1)
-    try:
-        for number, choice in enumerate(wanted):
-            known = {"factor": choice.factor, "setting": choice.setting, "seed": choice.options.seed}
-            try:
-                scores = _trial(choice, runs, check_runs, minutes, Path(folder, "study", str(number)))
-            except (UnveilError, RuntimeError) as error:
-                troubles.append(f"{choice.factor}: {choice.setting}: {error}")
-                continue
-            rows.append(known | {"minutes": minutes, "validation_runs": checked} | scores)
-            files.write(out, pd.DataFrame(rows).to_csv(index=False))
-    finally:
-        torch.set_num_threads(threads)
-    return troubles
+    for number, choice in enumerate(wanted):
+        known = {"factor": choice.factor, "setting": choice.setting, "seed": choice.options.seed}
+        scores = _trial(choice, runs, check_runs, minutes, Path(folder, "study", str(number)))
+        rows.append(known | {"minutes": minutes, "validation_runs": checked} | scores)
+        files.write(out, pd.DataFrame(rows).to_csv(index=False))
+    return pd.DataFrame(rows)
 
 
 def _trial(choice: Preset, runs: Store, check_runs: Store, minutes: float, folder: Path) -> dict[str, Any]:

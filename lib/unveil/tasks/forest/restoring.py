@@ -76,8 +76,9 @@ def flat_steady(stack: np.ndarray) -> np.ndarray:
     Leaves change from plane to plane and bare ground does not: the level is the median of the 1 % of the pixels that
     change least. The strongest baseline that shows nobody.
     """
+    stack = np.asarray(stack, np.float64)
     change = stack.std(axis=0)
-    return np.full(stack.shape[1:], np.median(stack.mean(axis=0)[change <= np.quantile(change, 0.01)]), np.float32)
+    return np.full(stack.shape[1:], np.median(stack.mean(axis=0)[change <= np.quantile(change, 0.01)]))
 
 
 def baselines(heights: Sequence[float]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
