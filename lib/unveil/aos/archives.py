@@ -252,10 +252,12 @@ def scan(
     for name, roles in sorted(copies.items(), key=lambda item: (*map(int, item[0].split("_")), item[0])):
         catalogue.entries.append(_enter(name, roles, catalogue))
 
+    liars: list[Path] = []
+
     def check(entry: Entry) -> list[Problem]:
         settled = {problem.role for problem in entry.problems}
         again = [role for role in entry.members if role not in settled]
-        return [problem for role in again for problem in _settle(entry, role, copies[entry.id][role])]
+        return [problem for role in again for problem in _settle(entry, role, copies[entry.id][role], liars)]
 
     if verify:
         entries = catalogue.entries
@@ -263,6 +265,7 @@ def scan(
             entry.problems.extend(problems)
             if progress is not None:
                 progress(done, len(entries))
+    _distrust(catalogue, liars, "files have other sizes or checksums than its directory says")
     return catalogue
 
 
@@ -349,7 +352,7 @@ def _check_names(copies: _Copies, catalogue: Catalogue) -> None:
         for role, members in roles.items():
             if len(roles) < len(ROLES) or len({(m.size, m.crc) for m in members}) > 1:
                 suspects += [(member, Identity(name, role)) for member in members]
-    moved: dict[Path, int] = {}
+    moved: list[Path] = []
     for archive in {member.archive for member, _ in suspects}:
         with zips.opened([archive]) as handles:
             for member, listed in suspects:
@@ -362,15 +365,20 @@ def _check_names(copies: _Copies, catalogue: Catalogue) -> None:
                 else:
                     copies[listed.id][listed.role].remove(member)
                 copies.setdefault(identity.id, {})[identity.role] = [member._replace(name=own)]
-                moved[archive] = moved.get(archive, 0) + 1
-    for archive, count in moved.items():
-        catalogue.stamps.pop(archive, None)
-        reason = f"damaged ZIP ({count} files have other names in its directory than of their own): {zips.REFETCH}"
-        catalogue.damaged.append(Damaged(archive, reason))
+                moved.append(archive)
+    _distrust(catalogue, moved, "files have other names in its directory than of their own")
     for name in list(copies):
         copies[name] = {role: members for role, members in copies[name].items() if members}
         if not copies[name]:
             del copies[name]
+
+
+def _distrust(catalogue: Catalogue, archives: list[Path], what: str) -> None:
+    """Name archives whose directories were caught lying, once for each file."""
+    for archive in dict.fromkeys(archives):
+        catalogue.stamps.pop(archive, None)
+        reason = f"damaged ZIP ({archives.count(archive)} {what}): {zips.REFETCH}"
+        catalogue.damaged.append(Damaged(archive, reason))
 
 
 def _enter(name: str, roles: dict[str, list[Member]], catalogue: Catalogue) -> Entry:
@@ -387,22 +395,29 @@ def _enter(name: str, roles: dict[str, list[Member]], catalogue: Catalogue) -> E
         entry.members[role] = first
         catalogue.duplicates += [Duplicate(name, role, first, other) for other in others]
         if any((other.size, other.crc) != (first.size, first.crc) for other in others):
-            entry.problems += _settle(entry, role, roles[role])
+            entry.problems += _settle(entry, role, roles[role], [])
         elif first.size == 0:
             entry.problems.append(Problem(BROKEN, f"{role} is an empty file ({first})", role))
     return entry
 
 
-def _settle(entry: Entry, role: str, copies: Sequence[Member]) -> list[Problem]:
-    """Let the one good copy of a file count; returns what is wrong where there is none, or several that differ."""
-    good: dict[int, Member] = {}
+def _settle(entry: Entry, role: str, copies: Sequence[Member], liars: list[Path]) -> list[Problem]:
+    """Let the one good copy of a file count; returns what is wrong where there is none, or several that differ.
+
+    Archives whose directories say something else of a good file join the ``liars``.
+    """
+    good: dict[tuple[int, int], Member] = {}
     problems = []
     for member in copies:
-        if any((member.size, member.crc) == (other.size, other.crc) for other in good.values()):
+        said = member.size, member.crc
+        if said in good:
             continue
         try:
             with zips.opened([member.archive]) as handles:
-                good.setdefault(_check(role, member, handles[member.archive]), member)
+                found = _check(role, member, handles[member.archive])
+            good.setdefault(found, member)
+            if found != said:
+                liars.append(member.archive)
         except UnveilError as error:
             kind = UNCLEAR if isinstance(error, _Unclear) else BROKEN
             problems.append(Problem(kind, str(error).removesuffix(f": {_REMEDY}"), role))
@@ -419,14 +434,14 @@ class _Unclear(UnveilError):
     """The bytes are whole, but what they say cannot be used."""
 
 
-def _check(role: str, member: Member, handle: BinaryIO) -> int:
-    """The checksum of a file that can be used."""
+def _check(role: str, member: Member, handle: BinaryIO) -> tuple[int, int]:
+    """The size and the checksum of a file that can be used."""
     data = _read(member, handle)
     if role == "Parameters":
         _parse(member, data)
     else:
         _decode(member, data, np.empty((SIZE, SIZE), np.uint8))
-    return zlib.crc32(data)
+    return len(data), zlib.crc32(data)
 
 
 def _read(member: Member, handle: BinaryIO) -> bytes:

@@ -78,16 +78,17 @@ def shown(text: str | os.PathLike[str]) -> str:
 
 
 def listing(archive: Path) -> Listing:
-    """What lies in an archive by its directory, and by the files' own headers where the directory is damaged."""
+    """What lies in an archive by its directory, and by the files' own headers where the directory is damaged.
+
+    Raises OSError where the archive cannot be opened or read.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
             infos, start = opened.filelist, opened.start_dir
     except Exception as error:  # zipfile lets through whatever a damaged directory makes it stumble over
-        reason = diagnose(archive, error)
-        found = [] if isinstance(error, OSError) else list(_walk(archive, [(0, archive.stat().st_size)]))
-        return Listing(
-            found, len(found), reason + (f"; {len(found)} files were found by their own headers" if found else "")
-        )
+        found = list(_walk(archive, [(0, archive.stat().st_size)]))
+        found_by = f"; {len(found)} files were found by their own headers" if found else ""
+        return Listing(found, len(found), diagnose(archive, error) + found_by)
     members = [
         Member(archive, i.filename, i.file_size, i.CRC, i.compress_type, i.compress_size, i.header_offset)
         for i in infos
@@ -173,9 +174,7 @@ def opened(archives: Iterable[Path]) -> Iterator[dict[Path, BinaryIO]]:
 
 
 def diagnose(archive: Path, error: Exception) -> str:
-    """Why an archive cannot be read, and what to do."""
-    if isinstance(error, OSError):
-        return f"cannot be read ({error.strerror or error}): check the file and its permissions"
+    """Why an archive that can be opened cannot be read, and what to do."""
     with open(archive, "rb") as handle:
         start = handle.read(2)
     if not start:
