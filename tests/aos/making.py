@@ -132,3 +132,12 @@ def records(path: Path) -> dict[str, tuple[bytes, tuple]]:
 def leftovers(folder: Path) -> list[str]:
     """Temporary files, which a scan passes over."""
     return [path.name for path in folder.rglob(".*") if path.is_file()]
+
+
+def check_pruned(before: archives.Catalogue, after: archives.Catalogue) -> None:
+    """The same complete runs, file by file, and none that is still to be dropped."""
+    for catalogue in (before, after):
+        assert [entry.id for entry in catalogue.complete] == [entry.id for entry in before.complete]
+    for old, new in zip(before.complete, after.complete, strict=True):
+        assert [(m.size, m.crc) for m in old.members.values()] == [(m.size, m.crc) for m in new.members.values()]
+    assert not after.incomplete

@@ -106,7 +106,7 @@ def test_foreign_files_are_listed_and_never_mistaken(tmp_path):
 def test_a_declared_empty_file_makes_a_run_incomplete(tmp_path):
     write_zip(tmp_path / "a.zip", run_files("0_1") | {"0_1_pose_2_thermal.png": b""})
     (entry,) = archives.scan(tmp_path).incomplete
-    assert entry.complaint == "pose_2 is an empty file (0_1_pose_2_thermal.png in a.zip)"
+    assert entry.complaint == f"{tmp_path / 'a.zip'}: 0_1_pose_2_thermal.png is an empty file"
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

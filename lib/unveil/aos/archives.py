@@ -249,10 +249,9 @@ def scan(
             else:
                 copies.setdefault(identity.id, {}).setdefault(identity.role, []).append(member)
     _check_names(copies, catalogue)
-    for name, roles in sorted(copies.items(), key=lambda item: (*map(int, item[0].split("_")), item[0])):
-        catalogue.entries.append(_enter(name, roles, catalogue))
-
     liars: list[Path] = []
+    for name, roles in sorted(copies.items(), key=lambda item: (*map(int, item[0].split("_")), item[0])):
+        catalogue.entries.append(_enter(name, roles, catalogue, liars))
 
     def check(entry: Entry) -> list[Problem]:
         settled = {problem.role for problem in entry.problems}
@@ -381,8 +380,8 @@ def _distrust(catalogue: Catalogue, archives: list[Path], what: str) -> None:
         catalogue.damaged.append(Damaged(archive, reason))
 
 
-def _enter(name: str, roles: dict[str, list[Member]], catalogue: Catalogue) -> Entry:
-    """The entry of one run; only where copies of a file differ are they read."""
+def _enter(name: str, roles: dict[str, list[Member]], catalogue: Catalogue, liars: list[Path]) -> Entry:
+    """The entry of one run; files are read only where copies differ or one is said to be empty."""
     batch, number = name.split("_")
     entry = Entry(name, int(batch), int(number))
     absent = [role for role in ROLES if role not in roles]
@@ -394,10 +393,8 @@ def _enter(name: str, roles: dict[str, list[Member]], catalogue: Catalogue) -> E
         first, *others = roles[role]
         entry.members[role] = first
         catalogue.duplicates += [Duplicate(name, role, first, other) for other in others]
-        if any((other.size, other.crc) != (first.size, first.crc) for other in others):
-            entry.problems += _settle(entry, role, roles[role], [])
-        elif first.size == 0:
-            entry.problems.append(Problem(BROKEN, f"{role} is an empty file ({first})", role))
+        if first.size == 0 or any((other.size, other.crc) != (first.size, first.crc) for other in others):
+            entry.problems += _settle(entry, role, roles[role], liars)
     return entry
 
 
@@ -446,9 +443,12 @@ def _check(role: str, member: Member, handle: BinaryIO) -> tuple[int, int]:
 
 def _read(member: Member, handle: BinaryIO) -> bytes:
     try:
-        return zips.read(member, handle, limit(member.name))
+        data = zips.read(member, handle, limit(member.name))
     except UnveilError as error:
         raise UnveilError(f"{error}: {_REMEDY}") from error
+    if not data:
+        raise UnveilError(f"{member.place} is an empty file: {_REMEDY}")
+    return data
 
 
 def _decode(member: Member, data: bytes, out: np.ndarray) -> None:

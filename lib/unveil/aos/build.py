@@ -20,15 +20,9 @@ from unveil.aos.parameters import to_text
 from unveil.aos.store import Record, Sample, Store
 from unveil.errors import UnveilError
 
-RUNS_PER_SHARD = 64
-"""Stacks per shard: 100 MB at five planes, a few seconds' work to lose when a build is killed."""
-
-VIEWS_PER_SHARD = 24
-"""Simulated runs per shard: 75 MB, half a minute's work."""
-
-WORTH_PROCESSES = 8
-"""Fewer simulated runs are done sooner than processes are started."""
-
+RUNS_PER_SHARD = 64  # stacks: 100 MB at five planes, a few seconds' work to lose when a build is killed
+VIEWS_PER_SHARD = 24  # simulated runs: 75 MB, half a minute's work
+WORTH_PROCESSES = 8  # fewer simulated runs are done sooner than processes are started
 _NOTE = "simulation.json"
 
 Progress = Callable[[int, int], None]

@@ -7,8 +7,9 @@ chunk, the pixel data's own checksum and their length are checked. It also takes
 import struct
 import zlib
 
-import numba
 import numpy as np
+
+from unveil.aos._kernels import compiled
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray and alpha", 6: "RGBA"}
@@ -70,7 +71,8 @@ def _check_header(kind: bytes, body: memoryview, shape: tuple[int, int]) -> None
         raise ValueError("is an interlaced PNG where a plain one belongs")
 
 
-def _undo_filters(rows, out):
+@compiled
+def _unfilter(rows, out):
     """Undo the filters of ``rows`` (H, 1 + W), each led by its filter's number; False where there is no such filter."""
     height, width = out.shape
     above = np.zeros(width, np.uint8)
@@ -102,13 +104,3 @@ def _undo_filters(rows, out):
             return False
         above = target
     return True
-
-
-def _compile(function):
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # there is no folder where numba could keep what it compiles
-        return numba.njit(nogil=True)(function)
-
-
-_unfilter = _compile(_undo_filters)

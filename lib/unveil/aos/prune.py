@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -37,10 +37,9 @@ class Pruned(NamedTuple):
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What :func:`prune` dropped, or would drop; ``str()`` says it.
+    """What :func:`prune` dropped, or would drop: ids of runs, and the archives concerned; ``str()`` says it.
 
-    runs: ids · archives: those concerned · troubles: what is damaged and incomplete runs that stay, a line each ·
-    obstacle: why it would refuse to go beyond a dry run.
+    troubles: what is damaged, and incomplete runs that stay, a line each · obstacle: why it would refuse to go on.
     """
 
     done: bool
@@ -52,9 +51,9 @@ class PruneReport:
 
     def __str__(self) -> str:
         saved = sum(a.before - a.after for a in self.archives)
-        dropped = sum(a.dropped for a in self.archives)
+        count = sum(a.dropped for a in self.archives)
         verb = "dropped" if self.done else "to drop"
-        lines = [f"{verb}: {len(self.runs):,} incomplete runs, {dropped:,} files, {saved / 1e6:,.1f} MB"]
+        lines = [f"{verb}: {len(self.runs):,} incomplete runs, {count:,} files, {saved / 1e6:,.1f} MB"]
         if not self.archives:
             lines = ["nothing to prune: no archive holds files of runs that are known to be unusable"]
         for a in self.archives:
@@ -63,14 +62,13 @@ class PruneReport:
         if self.runs:
             lines.append(f"runs: {', '.join(self.runs)}")
         if self.archives and not self.discarded:
-            verb = "lie" if self.done else "would lie"
-            lines.append(f"dropped files {verb} in <archive>{DROPPED} and can be put back")
+            lines.append(
+                f"dropped files {'' if self.done else 'would '}lie in <archive>{DROPPED}; unprune puts them back"
+            )
         lines += [f"stays: {trouble}" for trouble in self.troubles]
         if self.archives and not self.done:
             lines.append("nothing was changed: this was a dry run")
-        if self.obstacle:
-            lines.append(f"beware: {self.obstacle}")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"beware: {self.obstacle}"] if self.obstacle else lines)
 
 
 def prune(
@@ -80,7 +78,6 @@ def prune(
     all_named: bool = False,
     drop_foreign: bool = False,
     despite_damaged: bool = False,
-    progress: Callable[[int, int], None] | None = None,
 ) -> PruneReport:
     """Take the files of unusable runs out of the archives; without ``yes`` only say what would happen.
 
@@ -110,17 +107,17 @@ def prune(
         return drop_foreign and not info.is_dir() if identity is None else identity.id in ids
 
     pruned = []
-    for done, (archive, stamp) in enumerate(catalogue.stamps.items(), 1):
-        kept = repack.select(archive, lambda info: not drops(info))
-        if len(kept.records) < stamp.files:
-            layout = repack.lay_out([kept])
+    for archive, stamp in catalogue.stamps.items():
+        kept, dropped = repack.select(archive, lambda info: not drops(info)), repack.select(archive, drops)
+        if dropped.records:
+            # What stands before the first file of an archive goes, too.
+            after = stamp.size - dropped.size - min(start for _, start, _ in kept.records + dropped.records)
             if yes:
                 if not discard:
                     _set_aside(archive, drops)
-                _place(archive, layout, stamp)
-            pruned.append(Pruned(archive, stamp.size, layout.size, stamp.files - len(kept.records), len(kept.records)))
-        if progress is not None:
-            progress(done, len(catalogue.stamps))
+                _place(archive, [kept], stamp)
+                after = archive.stat().st_size
+            pruned.append(Pruned(archive, stamp.size, after, len(dropped.records), len(kept.records)))
     return PruneReport(yes, discard, [entry.id for entry in doomed], pruned, _troubles(catalogue, ids), obstacle)
 
 
@@ -132,20 +129,19 @@ class RestoreReport:
     archives: dict[Path, tuple[int, list[str]]]
 
     def __str__(self) -> str:
-        if not self.archives:
-            return f"nothing to put back: no archive has a {DROPPED[1:]} beside it"
         verb = "put back" if self.done else "to put back"
         lines = [
             f"{shown(archive)}: {count:,} files {verb}, runs: {', '.join(ids) or 'none'}"
             for archive, (count, ids) in self.archives.items()
         ]
+        if not lines:
+            return f"nothing to put back: no archive has one beside it that ends in {DROPPED}"
         return "\n".join(lines if self.done else [*lines, "nothing was changed: this was a dry run"])
 
 
 def restore_dropped(
     paths: str | os.PathLike | Iterable[str | os.PathLike],
     yes: bool = False,
-    progress: Callable[[int, int], None] | None = None,
 ) -> RestoreReport:
     """Put back what :func:`prune` moved into ``<archive>.dropped.zip``; without ``yes`` only list it.
 
@@ -157,34 +153,16 @@ def restore_dropped(
         beside = root if root.name.endswith(DROPPED) else root.with_name(root.name + DROPPED)
         aside += sorted(root.rglob(f"*{DROPPED}")) if root.is_dir() else [beside] if beside.is_file() else []
     found: dict[Path, tuple[int, list[str]]] = {}
-    for done, path in enumerate(dict.fromkeys(aside), 1):
+    for path in dict.fromkeys(aside):
         archive = path.with_name(path.name.removesuffix(DROPPED))
-        parts = [repack.select(archive, lambda _: True)] if archive.is_file() else []
+        parts = [repack.select(archive)] if archive.is_file() else []
         parts.append(repack.select(path, _lacking(parts)))
-        back = [info for info, _ in parts[-1].records]
+        back = [identify(info.filename) for info, _, _ in parts[-1].records]
         if yes:
-            _place(archive, repack.lay_out(parts))
+            _place(archive, parts)
             path.unlink()
-        identities = [identity for info in back if (identity := identify(info.filename))]
-        found[archive] = len(back), list(dict.fromkeys(identity.id for identity in identities))
-        if progress is not None:
-            progress(done, len(aside))
+        found[archive] = len(back), list(dict.fromkeys(identity.id for identity in back if identity))
     return RestoreReport(yes, found)
-
-
-def check_pruned(before: Catalogue, after: Catalogue) -> None:
-    """Check a scan after pruning against the one before: the same complete runs, file by file.
-
-    Raises UnveilError naming the first run that differs.
-    """
-
-    def contents(catalogue: Catalogue) -> dict[str, dict[str, tuple[int, int]]]:
-        return {e.id: {role: (m.size, m.crc) for role, m in e.members.items()} for e in catalogue.complete}
-
-    old, new = contents(before), contents(after)
-    for name in old.keys() | new.keys():
-        if old.get(name) != new.get(name):
-            raise UnveilError(f"run {name} is not the same after pruning: do not delete any backup, and fetch it again")
 
 
 @dataclass
@@ -199,9 +177,7 @@ class Deletion:
         return "\n".join(lines + [f"kept {shown(path)}: {reason}" for path, reason in self.kept.items()])
 
 
-def delete_verified(
-    catalogue: Catalogue, store: Store, workers: int = 1, progress: Callable[[int, int], None] | None = None
-) -> Deletion:
+def delete_verified(catalogue: Catalogue, store: Store, workers: int = 1) -> Deletion:
     """Delete archives whose every run was integrated afresh and found equal, byte for byte, in the store.
 
     An archive is kept when one of its complete runs is not in the store or differs from it, when it holds files of
@@ -213,7 +189,7 @@ def delete_verified(
 
     here = [entry for entry in catalogue.complete if entry.id in store]
     failed = {entry.id: "is not in the store" for entry in catalogue.complete if entry.id not in store}
-    for done, (entry, fresh) in enumerate(zip(here, integrated(here, store.heights, workers), strict=True), 1):
+    for entry, fresh in zip(here, integrated(here, store.heights, workers), strict=True):
         index = store.index(entry.id)
         if isinstance(fresh, str):
             failed[entry.id] = f"cannot be read again ({fresh})"
@@ -222,8 +198,6 @@ def delete_verified(
             and store.record(index).parameters == fresh.record.parameters
         ):
             failed[entry.id] = "differs from its stack in the store"
-        if progress is not None:
-            progress(done, len(here))
     outcome = Deletion(kept={found.archive: f"damaged: {found.reason}" for found in catalogue.damaged})
     holds: dict[Path, list[Entry]] = {path: [] for path in catalogue.archives}
     for entry in catalogue.entries:
@@ -289,35 +263,34 @@ def _is_unchanged(path: Path, stamp: Stamp) -> bool:
     return (found.st_size, found.st_mtime_ns) == (stamp.size, stamp.mtime_ns)
 
 
-def _lacking(parts: list[repack.Part]) -> Callable[[ZipInfo], bool]:
-    """Whether a record is not yet among these parts, as it is after an interruption between two archives."""
-    there = {(info.filename, info.CRC, info.file_size) for part in parts for info, _ in part.records}
+def _lacking(parts: list[repack.Part]) -> repack.Choose:
+    """Whether a file is not yet among these parts, as it is after an interruption between two archives."""
+    there = {(info.filename, info.CRC, info.file_size) for part in parts for info, _, _ in part.records}
     return lambda info: (info.filename, info.CRC, info.file_size) not in there
 
 
-def _set_aside(archive: Path, drops: Callable[[ZipInfo], bool]) -> None:
+def _set_aside(archive: Path, drops: repack.Choose) -> None:
     """Copy what is to be dropped into the archive of dropped files beside, behind what that holds already."""
     target = archive.resolve()
     aside = target.with_name(target.name + DROPPED)
-    parts = [repack.select(aside, lambda _: True)] if aside.exists() else []
+    parts = [repack.select(aside)] if aside.exists() else []
     lacking = _lacking(parts)
     parts.append(repack.select(archive, lambda info: drops(info) and lacking(info)))
     if parts[-1].records:
-        _place(aside, repack.lay_out(parts))
+        _place(aside, parts)
 
 
-def _place(archive: Path, layout: repack.Layout, stamp: Stamp | None = None) -> None:
+def _place(archive: Path, parts: list[repack.Part], stamp: Stamp | None = None) -> None:
     """Write an archive, read it back, and put it in the place of the old one if that is still as its stamp says."""
     target = archive.resolve()
     for leftover in files.leftovers(target):
         leftover.unlink(missing_ok=True)
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
     with files.replacing(target) as temporary:
-        with open(temporary, "wb") as out:
-            repack.write(layout, out)
-        if not repack.equals(layout, temporary):
+        repack.write(parts, temporary)
+        if not repack.equals(parts, temporary):
             raise UnveilError(
-                f"{shown(archive)}: its copy differs from it, it is unchanged: check the disk, then prune again"
+                f"{shown(archive)}: its copy differs from it, it is unchanged: check the disk, then prune"
             )
         if stamp is not None:
             _check_stamp(archive, stamp)

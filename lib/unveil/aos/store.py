@@ -1,10 +1,9 @@
 """Runs at rest: a folder of arrays, memory-mapped, that grows shard by shard; focal stacks or raw views.
 
-Shard n is three files, written in this order, each under its final name only when it is whole: ``shard_n_stacks.npy``
-(runs, P, H, W) uint8, ``shard_n_truths.npy`` (runs, H, W) uint8 and ``shard_n.json`` (heights; per run its id, the
-checksums of its source files and its ``Parameters.txt``). The JSON commits the shard: without it the arrays do not
-count. Where views are stored instead of focal planes there are no heights. ``skipped.json`` names the runs that the
-last build could not read. The split of a store lies beside its shards, in ``split.json``.
+Shard n is ``shard_n_stacks.npy`` (runs, P, H, W) uint8, ``shard_n_truths.npy`` (runs, H, W) uint8 and, written last,
+``shard_n.json`` (heights, none where views are stored; per run its id, the checksums of its source files and its
+``Parameters.txt``): without the JSON the arrays do not count. ``skipped.json`` names the runs that the last build could
+not read. The split of a store lies beside its shards, in ``split.json``.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -72,33 +71,32 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], ids: Sequence[str] | None = None) -> None:
         self.path = Path(path)
-        self._rows: dict[str, tuple[int, int]] = {}
-        self._records: dict[str, Record] = {}
+        self._rows: dict[str, tuple[int, int, Record]] = {}
         self._counts: dict[int, int] = {}
-        self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._maps: dict[int, list[np.ndarray]] = {}
         self.skipped: dict[str, str] = read_json(self.path / SKIPPED) if (self.path / SKIPPED).is_file() else {}
         kinds = {}
         for number in shard_numbers(self.path):
             records, *kind = _read_shard(self.path, number)
             kinds[tuple(kind)] = number
             self._counts[number] = len(records)
-            self._records |= {record.id: record for record in records}
-            self._rows |= {record.id: (number, row) for row, record in enumerate(records)}
+            self._rows |= {record.id: (number, row, record) for row, record in enumerate(records)}
         if not kinds:
             raise UnveilError(f"{self.path} is no store of runs: make one with `python -m unveil integrate`")
         if len(kinds) > 1:
-            raise UnveilError(f"{_shard(self.path, max(kinds.values()), '.json')} has other planes: {_remedy()}")
+            name = _shard(self.path, max(kinds.values()), ".json").name
+            raise UnveilError(f"{self.path / name} has other planes than the shards before it: {_remedy(name)}")
         self.heights, self.shape = kinds.popitem()[0]
         self.ids = list(self._rows if ids is None else ids)
-        for name in self.ids:
-            self._row(name)
         self._places = {name: index for index, name in enumerate(self.ids)}
+        for name in self._places.keys() - self._rows.keys():
+            raise UnveilError(f"run {name} is not in the store {self.path}")
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        number, row = self._rows[self.ids[index]]
+        number, row, _ = self._rows[self.ids[index]]
         mapped = self._maps.get(number)
         if mapped is None:
             # Threads may come here together, hence no step that fails when another has done it.
@@ -116,11 +114,12 @@ class Store:
 
     def index(self, name: str) -> int:
         """Index of the run with this id."""
-        self._row(name)
+        if name not in self._places:
+            raise UnveilError(f"run {name} is not in the store {self.path}")
         return self._places[name]
 
     def record(self, index: int) -> Record:
-        return self._records[self.ids[index]]
+        return self._rows[self.ids[index]][2]
 
     def parameters(self, index: int) -> parameters.Parameters:
         """How run ``index`` was made."""
@@ -143,19 +142,10 @@ class Store:
         columns = ["id", "density", "pose", "person_x", "person_y", "rotation_deg", "ambient", "azimuth_deg"]
         return pd.DataFrame(rows, columns=[*columns, "compass_deg", "ground_kelvin", "tree_kelvin"])
 
-    def _row(self, name: str) -> tuple[int, int]:
-        if name not in self._rows:
-            raise UnveilError(f"run {name} is not in the store {self.path}")
-        return self._rows[name]
-
-    def _map(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def _map(self, number: int) -> list[np.ndarray]:
         # Several times faster than np.load, as the shape is known.
-        shapes = _shapes(self._counts[number], self.shape)
-        stacks, truths = (
-            np.memmap(_shard(self.path, number, suffix), np.uint8, "r", len(_header(shape)), shape)
-            for suffix, shape in shapes.items()
-        )
-        return stacks, truths
+        shapes = _shapes(self._counts[number], self.shape).items()
+        return [np.memmap(_shard(self.path, number, s), np.uint8, "r", len(_header(each)), each) for s, each in shapes]
 
 
 @contextmanager
@@ -236,7 +226,7 @@ def _sweep(out: Path) -> None:
             item.unlink()
 
 
-def _remedy(name: str = "this file") -> str:
+def _remedy(name: str) -> str:
     return f"delete {name} and build the store again; the other shards stay"
 
 
@@ -255,16 +245,13 @@ def _read_shard(out: Path, number: int) -> tuple[list[Record], tuple[float, ...]
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
-                header = np.lib.format.read_array_header_1_0(file) if _is_version_1(file) else None
+                np.lib.format.read_magic(file)
+                header = np.lib.format.read_array_header_1_0(file)
         except (OSError, ValueError) as error:
             raise UnveilError(f"{path} cannot be read ({error}): {_remedy(name.name)}") from error
         if header != (full, False, np.dtype(np.uint8)) or size != expected:
             raise UnveilError(f"{path} holds {size:,} bytes where {expected:,} belong: {_remedy(name.name)}")
     return records, heights, shape
-
-
-def _is_version_1(file: BinaryIO) -> bool:
-    return np.lib.format.read_magic(file) == (1, 0)
 
 
 def _shapes(count: int, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
