@@ -56,9 +56,5 @@ def _follow_parent() -> None:
     """End this worker when the process that started it is killed; it would wait for work for ever otherwise."""
     # Ctrl-C reaches workers too; only the process that started them answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def follow() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -417,7 +417,7 @@ def test_archives_with_more_than_verified_runs_are_kept(folder: Path, tmp_path: 
     outcome = prune.delete_verified(catalogue, store)
     assert outcome.deleted == []
     reasons = {path.name: reason for path, reason in outcome.kept.items()}
-    assert "incomplete runs (0_3): prune" in reasons["a.zip"] and "damaged" in reasons["b.zip"]
+    assert "0_3 is incomplete: prune" in reasons["a.zip"] and "damaged" in reasons["b.zip"]
     assert "changed" in reasons["c.zip"] and "no run" in reasons["d.zip"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ MISSING, BROKEN, UNCLEAR = "missing", "broken", "unclear"
 _NAME = re.compile(
     r"([0-9]{1,18})_([0-9]{1,18})_(?:(pose_(?:[0-9]|10))_thermal\.png|(GT)_pose_0_thermal\.png|(Parameters)\.txt)"
 )
-_PICTURE_LIMIT, _TEXT_LIMIT = 1 << 20, 1 << 16
+_LIMITS = {"png": 1 << 20, "txt": 1 << 16}  # bytes that no file of a run exceeds
+_Copies = dict[str, dict[str, list[Member]]]  # by run and role
 _REMEDY = "fetch the archive again, or drop the run (prune after a verifying scan)"
 
 
@@ -46,12 +48,9 @@ class Problem(NamedTuple):
     text: str
     role: str = ""
 
-    def __str__(self) -> str:
-        return self.text
-
 
 class Duplicate(NamedTuple):
-    """A run's file that stands a second time; ``same`` tells whether size and checksum agree (then it is harmless)."""
+    """A run's file that stands a second time; harmless where size and checksum are the ``same``."""
 
     id: str
     role: str
@@ -62,7 +61,8 @@ class Duplicate(NamedTuple):
     def same(self) -> bool:
         return (self.first.size, self.first.crc) == (self.second.size, self.second.crc)
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
         return f"{self.id} {self.role}: {self.first}, {self.second}"
 
 
@@ -102,11 +102,12 @@ class Entry:
 
     @property
     def complaint(self) -> str:
-        return "; ".join(map(str, self.problems))
+        """What is wrong with it, in one line."""
+        return "; ".join(problem.text for problem in self.problems)
 
-    def has(self, *kinds: str) -> bool:
-        """Whether it has a problem of one of these kinds."""
-        return any(problem.kind in kinds for problem in self.problems)
+    def has(self, kind: str) -> bool:
+        """Whether it has a problem of this kind."""
+        return any(problem.kind == kind for problem in self.problems)
 
 
 @dataclass(frozen=True)
@@ -160,20 +161,15 @@ class Catalogue:
         import pandas as pd
 
         columns = ["id", "batch", "number", "complete", "files", "archives", "problems"]
-        rows = [
+        rows = (
             (e.id, e.batch, e.number, e.complete, len(e.members), _names(e.archives), e.complaint) for e in self.entries
-        ]
+        )
         return pd.DataFrame(rows, columns=columns)
 
     def troubles(self) -> list[str]:
         """What is damaged, not merely absent, a line each: archives, and files of runs."""
-        runs = (
-            f"{entry.id}: {problem}"
-            for entry in self.incomplete
-            for problem in entry.problems
-            if problem.kind != MISSING
-        )
-        return [*(f"{shown(found.archive)}: {found.reason}" for found in self.damaged), *runs]
+        damaged = [f"{shown(found.archive)}: {found.reason}" for found in self.damaged]
+        return damaged + [f"{e.id}: {p.text}" for e in self.incomplete for p in e.problems if p.kind != MISSING]
 
     def report(self) -> str:
         """What was found, as text: counts, then everything that is not as it should be, by name."""
@@ -183,8 +179,10 @@ class Catalogue:
             "damaged archives": [f"{shown(d.archive)}: {d.reason}" for d in self.damaged],
             "incomplete runs": [f"{e.id}: {e.complaint}" for e in self.incomplete],
             "runs split over archives": [f"{e.id}: {_names(e.archives)}" for e in self.split],
-            "conflicting duplicates": [str(d) for d in self.duplicates if not d.same],
-            "harmless duplicates": [str(d) for d in self.duplicates if d.same],
+            "conflicting duplicates": [
+                f"{d.id} {d.role}: {d.first}, {d.second}" for d in self.duplicates if not d.same
+            ],
+            "harmless duplicates": [f"{d.id} {d.role}: {d.first}, {d.second}" for d in self.duplicates if d.same],
             "foreign files": [f"{shown(f.archive.name)}: {shown(f.name)}" for f in self.foreign],
         }
         lines = [
@@ -309,12 +307,7 @@ def identify(name: str) -> Identity | None:
     match = _NAME.fullmatch(base)
     if match is None or "__MACOSX" in folder:
         return None
-    return Identity(f"{match[1]}_{match[2]}", match[match.lastindex])
-
-
-def limit(name: str) -> int:
-    """How long a file of a run can be: a gray PNG of 512² is well below 1 MB."""
-    return _PICTURE_LIMIT if name.endswith("png") else _TEXT_LIMIT
+    return Identity(f"{match[1]}_{match[2]}", sys.intern(match[match.lastindex]))
 
 
 def find_archives(roots: list[Path]) -> list[Path]:
@@ -335,9 +328,6 @@ def find_archives(roots: list[Path]) -> list[Path]:
     if not found:
         raise UnveilError("no archives given: name ZIP files or a folder that holds them")
     return list(found.values())
-
-
-_Copies = dict[str, dict[str, list[Member]]]
 
 
 def _check_names(copies: _Copies, catalogue: Catalogue) -> None:
@@ -382,14 +372,11 @@ def _distrust(catalogue: Catalogue, archives: list[Path], what: str) -> None:
 
 def _enter(name: str, roles: dict[str, list[Member]], catalogue: Catalogue, liars: list[Path]) -> Entry:
     """The entry of one run; files are read only where copies differ or one is said to be empty."""
-    batch, number = name.split("_")
-    entry = Entry(name, int(batch), int(number))
+    entry = Entry(name, *map(int, name.split("_")))
     absent = [role for role in ROLES if role not in roles]
     if absent:
         entry.problems.append(Problem(MISSING, f"missing {', '.join(absent)}"))
-    for role in ROLES:
-        if role in absent:
-            continue
+    for role in filter(roles.get, ROLES):
         first, *others = roles[role]
         entry.members[role] = first
         catalogue.duplicates += [Duplicate(name, role, first, other) for other in others]
@@ -443,7 +430,7 @@ def _check(role: str, member: Member, handle: BinaryIO) -> tuple[int, int]:
 
 def _read(member: Member, handle: BinaryIO) -> bytes:
     try:
-        data = zips.read(member, handle, limit(member.name))
+        data = zips.read(member, handle, _LIMITS[member.name[-3:]])
     except UnveilError as error:
         raise UnveilError(f"{error}: {_REMEDY}") from error
     if not data:

@@ -139,10 +139,7 @@ class RestoreReport:
         return "\n".join(lines if self.done else [*lines, "nothing was changed: this was a dry run"])
 
 
-def restore_dropped(
-    paths: str | os.PathLike | Iterable[str | os.PathLike],
-    yes: bool = False,
-) -> RestoreReport:
+def restore_dropped(paths: str | os.PathLike | Iterable[str | os.PathLike], yes: bool = False) -> RestoreReport:
     """Put back what :func:`prune` moved into ``<archive>.dropped.zip``; without ``yes`` only list it.
 
     ``paths``: archives, their dropped files' archives, or folders of them. Raises UnveilError as :func:`prune` does.
@@ -204,33 +201,20 @@ def delete_verified(catalogue: Catalogue, store: Store, workers: int = 1) -> Del
         for path in entry.archives:
             holds.setdefault(path, []).append(entry)
     for path in catalogue.archives:
-        reason = _reason_to_keep(path, catalogue.stamps[path], holds[path], failed)
+        bad = [f"run {entry.id} {failed[entry.id]}" for entry in holds[path] if entry.id in failed]
+        incomplete = [f"{entry.id} is incomplete: prune first" for entry in holds[path] if not entry.complete]
+        reasons = bad + incomplete if holds[path] else ["no run was read from it"]
         try:
-            if not reason:
+            if not reasons:
+                _check_stamp(path, catalogue.stamps[path])
                 path.unlink()
-        except OSError as error:
-            reason = f"it cannot be deleted ({error.strerror})"
-        if reason:
-            outcome.kept[path] = reason
+        except (OSError, UnveilError) as error:
+            reasons = [f"it cannot be deleted ({getattr(error, 'strerror', None) or error})"]
+        if reasons:
+            outcome.kept[path] = reasons[0] + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")
         else:
             outcome.deleted.append(path)
     return outcome
-
-
-def _reason_to_keep(path: Path, stamp: Stamp, entries: list[Entry], failed: dict[str, str]) -> str:
-    bad = [f"run {entry.id} {failed[entry.id]}" for entry in entries if entry.id in failed]
-    incomplete = [entry.id for entry in entries if not entry.complete]
-    if bad:
-        return f"{bad[0]}{_more(bad)}"
-    if incomplete:
-        return f"it holds incomplete runs ({incomplete[0]}{_more(incomplete)}): prune it first"
-    if not entries:
-        return "no run was read from it"
-    return "" if _is_unchanged(path, stamp) else "it changed since it was scanned: scan again"
-
-
-def _more(items: list[str]) -> str:
-    return f" and {len(items) - 1} more" if len(items) > 1 else ""
 
 
 def _troubles(catalogue: Catalogue, doomed: set[str]) -> list[str]:
@@ -251,16 +235,12 @@ def _check_unchanged(catalogue: Catalogue) -> None:
 
 
 def _check_stamp(archive: Path, stamp: Stamp) -> None:
-    if not _is_unchanged(archive, stamp):
-        raise UnveilError(f"{shown(archive)}: changed since the scan: scan again")
-
-
-def _is_unchanged(path: Path, stamp: Stamp) -> bool:
     try:
-        found = path.stat()
+        found = archive.stat()
     except OSError:
-        return False
-    return (found.st_size, found.st_mtime_ns) == (stamp.size, stamp.mtime_ns)
+        found = None
+    if found is None or (found.st_size, found.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
+        raise UnveilError(f"{shown(archive)}: changed since the scan: scan again")
 
 
 def _lacking(parts: list[repack.Part]) -> repack.Choose:

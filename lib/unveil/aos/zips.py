@@ -52,8 +52,7 @@ class Member(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The files of an archive (folders left out), how many records there are with folders, and why its directory is not
-    to be trusted, if it is not."""
+    """An archive's files, the number of its records (folders count), and why its directory is not to be trusted."""
 
     members: list[Member]
     records: int
@@ -61,7 +60,7 @@ class Listing(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """A file's own (local) header; its data begin at ``start``. Streamed files give CRC and sizes after their data."""
+    """A file's own header; its data begin at ``start``. Streamed files give CRC and sizes after their data."""
 
     name: str
     flags: int
