@@ -430,3 +430,15 @@ def test_a_run_is_found_by_its_id(tmp_path):
     assert catalogue.entry("0_3") is catalogue.entries[0]
     with pytest.raises(UnveilError, match="0_4 is in none of"):
         catalogue.entry("0_4")
+
+
+def test_an_absurd_directory_is_not_read_into_memory(tmp_path):
+    path = write_zip(tmp_path / "a.zip", run_files("0_1"))
+    with open(path, "r+b") as file:
+        data = file.read()
+        file.truncate(300_000_000)  # takes no room on the disk
+        file.seek(0, 2)
+        file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 13, 13, 300_000_000 - 10, 0, 0))
+    found = archives.scan(path)
+    assert ids(found.complete) == ["0_1"] and "absurd size" in found.damaged[0].reason
+    assert len(data) < 300_000

@@ -203,7 +203,7 @@ def test_workers_end_with_a_killed_build(tmp_path: Path):
     command = [sys.executable, str(tmp_path / "build.py"), str(tmp_path / "s")]
     # The workers inherit the pipes, which therefore close only when the last of them has ended.
     environment = {**os.environ, "PYTHONPATH": str(LIB)}
-    killed = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+    killed = subprocess.run(command, env=environment, capture_output=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL
 
 

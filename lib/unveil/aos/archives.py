@@ -179,10 +179,8 @@ class Catalogue:
             "damaged archives": [f"{shown(d.archive)}: {d.reason}" for d in self.damaged],
             "incomplete runs": [f"{e.id}: {e.complaint}" for e in self.incomplete],
             "runs split over archives": [f"{e.id}: {_names(e.archives)}" for e in self.split],
-            "conflicting duplicates": [
-                f"{d.id} {d.role}: {d.first}, {d.second}" for d in self.duplicates if not d.same
-            ],
-            "harmless duplicates": [f"{d.id} {d.role}: {d.first}, {d.second}" for d in self.duplicates if d.same],
+            "conflicting duplicates": [d.text for d in self.duplicates if not d.same],
+            "harmless duplicates": [d.text for d in self.duplicates if d.same],
             "foreign files": [f"{shown(f.archive.name)}: {shown(f.name)}" for f in self.foreign],
         }
         lines = [

@@ -29,6 +29,7 @@ _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _GAP = 100
 """More bytes between two files than extra fields and a descriptor usually take: a file may lie there unlisted."""
 _CHUNK = 1 << 20
+_DIRECTORY_LIMIT = 1 << 27  # bytes: three times what the course's 429,000 files take
 
 
 class Member(NamedTuple):
@@ -71,6 +72,15 @@ class _Header(NamedTuple):
     start: int
 
 
+class _Bounded(io.BufferedReader):
+    """A file that is not read into memory as a whole because an archive says that its directory is so long."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > _DIRECTORY_LIMIT:
+            raise zipfile.BadZipFile("absurd size of its directory")
+        return super().read(size)
+
+
 def shown(text: str | os.PathLike[str]) -> str:
     """A name as one line that every console can print, whatever bytes it was made of."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(text))
@@ -82,7 +92,7 @@ def listing(archive: Path) -> Listing:
     Raises OSError where the archive cannot be opened or read.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with _Bounded(io.FileIO(archive)) as handle, zipfile.ZipFile(handle) as opened:
             infos, start = opened.filelist, opened.start_dir
     except Exception as error:  # zipfile lets through whatever a damaged directory makes it stumble over
         found = list(_walk(archive, [(0, archive.stat().st_size)]))
