@@ -432,6 +432,14 @@ def test_a_run_is_found_by_its_id(tmp_path):
         catalogue.entry("0_4")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_to_any_packing_is_named(tmp_path, method):
+    path = write_zip(tmp_path / "a.zip", run_files("0_1"), method=method)
+    flip(path, "0_1_pose_6_thermal.png")
+    (entry,) = archives.scan(path, verify=True).incomplete
+    assert "0_1_pose_6_thermal.png" in entry.complaint and entry.has(archives.BROKEN)
+
+
 def test_an_absurd_directory_is_not_read_into_memory(tmp_path):
     path = write_zip(tmp_path / "a.zip", run_files("0_1"))
     with open(path, "r+b") as file:

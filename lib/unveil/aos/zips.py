@@ -148,7 +148,7 @@ def read(member: Member, handle: BinaryIO, limit: int) -> bytes:
             raw = handle.read(min(limit + limit // 8 if compressed is None else compressed, limit + limit // 8))
             try:
                 data, rest = _unpack(method, raw, limit)
-            except (zlib.error, OSError, EOFError, ValueError, NotImplementedError, MemoryError, RuntimeError) as error:
+            except ValueError as error:
                 what = what or f"cannot be decompressed ({error})"
                 continue
             if len(data) > limit:
@@ -217,16 +217,19 @@ def _zip64_field(extra: bytes) -> tuple[int, int] | None:
 
 
 def _unpack(method: int, raw: bytes, limit: int) -> tuple[bytes, bytes]:
-    """Unpacked bytes, at most one more than ``limit``, and the packed ones that were not needed."""
+    """Unpacked bytes, at most one more than ``limit``, and the packed ones left over; ValueError where it fails."""
     if method == _STORED:
         return raw, b""
-    if method == _DEFLATED:
-        stream = zlib.decompressobj(-zlib.MAX_WBITS)
-        return stream.decompress(raw, limit + 1), stream.unused_data
-    info = zipfile.ZipInfo()
-    info.compress_type, info.compress_size, info.file_size, info.CRC = method, len(raw), limit + 1, None
-    with zipfile.ZipExtFile(io.BytesIO(raw), "r", info) as file:
-        return file.read(limit + 1), b""
+    try:
+        if method == _DEFLATED:
+            stream = zlib.decompressobj(-zlib.MAX_WBITS)
+            return stream.decompress(raw, limit + 1), stream.unused_data
+        info = zipfile.ZipInfo()
+        info.compress_type, info.compress_size, info.file_size, info.CRC = method, len(raw), limit + 1, None
+        with zipfile.ZipExtFile(io.BytesIO(raw), "r", info) as file:
+            return file.read(limit + 1), b""
+    except Exception as error:  # every packing has its own
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _described(header: _Header, following: bytes) -> set[int]:
@@ -251,7 +254,7 @@ def _walk(archive: Path, spans: list[tuple[int, int]]) -> Iterator[Member]:
                     raw = handle.read(min(_CHUNK + _CHUNK // 8, end - header.start))
                     try:
                         data, rest = _unpack(header.method, raw, _CHUNK)
-                    except (zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
+                    except ValueError:
                         continue
                     size, compressed, crc = len(data), len(raw) - len(rest), zlib.crc32(data)
                     if crc not in _described(header, rest):
