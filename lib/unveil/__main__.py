@@ -225,7 +225,8 @@ def restore(
         raise UnveilError(f"{folder}: no folder; give a folder of PNGs named by height in cm, or of a run's views")
     from unveil.tasks.forest import restoring
 
-    return 1 if any(done.error for done in restoring.restore_folders(folder, out, weights, ground)) else 0
+    results = restoring.restore_folders(folder, out, weights, ground, progress("tile"))
+    return 1 if any(done.error for done in results) else 0
 
 
 @app.command(group=PHOTOS)

@@ -30,6 +30,8 @@ OUTPUTS = ("prediction.png", "comparison.png")
 TILE, OVERLAP = 1024, 128
 """Pictures of more than two tiles are restored tile by tile; a tile holds enough ground to tell its level."""
 
+Progress = Callable[[int, int], None]
+
 
 class Weights(NamedTuple):
     """A trained network; its options' ``channels`` are the focal heights in metres that it wants to see."""
@@ -153,12 +155,14 @@ class Restored(NamedTuple):
     error: str = ""
 
 
-def restore_folders(folder: Place, out: Place, path: Place | None = None, ground: float = 0.0) -> list[Restored]:
+def restore_folders(
+    folder: Place, out: Place, path: Place | None = None, ground: float = 0.0, progress: Progress | None = None
+) -> list[Restored]:
     """Restore a folder of integral images or views, or every such folder in it, into ``out`` (or ``out/<name>``).
 
     Writes ``prediction.png`` (8-bit gray levels as in the input, the mean over four mirrored inputs) and
     ``comparison.png``. Of views with poses, heights count from the plane ``ground`` metres above the poses' origin. A
-    folder that cannot be read is reported and does not harm the others.
+    folder that cannot be read is reported and does not harm the others. ``progress`` counts tiles of large pictures.
     """
     loaded: dict[Path, Weights] = {Path(path): load(path)} if path else {}
     results = []
@@ -167,9 +171,9 @@ def restore_folders(folder: Place, out: Place, path: Place | None = None, ground
             found = folders.read_folder(source)
             # Views hold more than integrals.
             suited = "focal_stack" if found.views is None else "multi_view"
-            chosen = Path(path or shipped()[suited])
+            chosen = Path(path or WEIGHTS / f"{suited}.safetensors")
             loaded[chosen] = loaded.get(chosen) or load(chosen)
-            result = _restore(found, place, loaded[chosen], ground)
+            result = _restore(found, place, loaded[chosen], ground, progress)
             print(f"{source.name}: {result.note}")
             if result.metrics is not None:
                 print(result.metrics.to_string(float_format="{:.4g}".format))
@@ -200,7 +204,9 @@ def _sources(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         yield from ((item, out / item.name) for item in inner)
 
 
-def _restore(found: folders.Folder, out: Path, one: Weights, ground: float = 0.0) -> Restored:
+def _restore(
+    found: folders.Folder, out: Path, one: Weights, ground: float = 0.0, progress: Progress | None = None
+) -> Restored:
     if one.takes_views and found.views is None:
         raise UnveilError(f"{found.path}: {one.name} needs a run's views, and here are only integral images")
     stack, choice = found.stack(integrator.HEIGHTS if one.takes_views else one.options.channels, ground)
@@ -209,7 +215,7 @@ def _restore(found: folders.Folder, out: Path, one: Weights, ground: float = 0.0
         inputs = one.inputs(found.views, found.cameras, found.target, ground)
         note = f"{len(found.views)} views registered on {', '.join(f'{h:g}' for h in one.options.channels)} m"
     tile = TILE if inputs[0].size > 2 * TILE**2 else None
-    gray = to_uint8(255 * predict(one.model, inputs, flips=True, tile=tile, overlap=OVERLAP))
+    gray = to_uint8(255 * predict(one.model, inputs, flips=True, tile=tile, overlap=OVERLAP, progress=progress))
     middle, title, metrics = len(stack) // 2, "restored", None
     if found.truth is not None:
         images = {name: answer(stack / 255) for name, answer in baselines(choice.heights).items()}
