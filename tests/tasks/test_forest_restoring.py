@@ -112,16 +112,14 @@ def test_tiny_pictures_beside_its_own_outputs(planes, weights, tmp_path, capsys)
     assert Image.open(tmp_path / "out" / "planes" / "prediction.png").size == (7, 9)
 
 
-def test_large_pictures_are_restored_in_tiles(weights, monkeypatch):
+def test_large_pictures_are_restored_in_tiles(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(restoring, "TILE", 64)
     seen = []
     monkeypatch.setattr(restoring, "predict", lambda model, x, **more: seen.append(more["tile"]) or x[0] / 255)
-    one = restoring.load(weights)
     for side in (80, 200):
         stack = np.zeros((5, side, side), np.uint8)
-        folder = restoring.folders.Folder(None, integrator.HEIGHTS, stack, None, None)
-        monkeypatch.setattr(restoring, "_draw", lambda *_: None)
-        restoring._restore(folder, None, one)
+        folder = restoring.folders.Folder(tmp_path, integrator.HEIGHTS, stack, None, None)
+        restoring._restore(folder, tmp_path, restoring.load(weights))
     assert seen == [None, 64]
 
 

@@ -106,7 +106,9 @@ def train(runs: Any, out: Place, crop: int = 0, crops: int = 2400, resume: bool 
     suited = PRESETS["multi_view" if getattr(NETWORKS.get(network), "wants", "") == "views" else "focal_stack"]
     suited = replace(suited, options=replace(suited.options, network=network, network_options={}))
     preset = next((p for p in PRESETS.values() if p.options.network == network), suited)
-    options = replace(preset.options, loss_options={}) if "loss" in changes else preset.options
+    # The presets' precision suits the processors that they were made on.
+    options = replace(preset.options, precision="auto")
+    options = replace(options, loss_options={}) if "loss" in changes else options
     for name in ("network_options", "loss_options"):
         changes[name] = getattr(options, name) | (changes.get(name) or {})
     if heights:

@@ -207,6 +207,8 @@ def _sources(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 def _restore(
     found: folders.Folder, out: Path, one: Weights, ground: float = 0.0, progress: Progress | None = None
 ) -> Restored:
+    from unveil.show import figures
+
     if one.takes_views and found.views is None:
         raise UnveilError(f"{found.path}: {one.name} needs a run's views, and here are only integral images")
     stack, choice = found.stack(integrator.HEIGHTS if one.takes_views else one.options.channels, ground)
@@ -224,13 +226,8 @@ def _restore(
         metrics = pd.DataFrame(rows).T.rename_axis("image")
         title = f"restored · {metrics.loc['restored', 'psnr']:.1f} dB"
     panels = {f"integral at {choice.heights[middle]:g} m": stack[middle], title: gray}
-    _draw(out, gray, panels if found.truth is None else panels | {"truth": found.truth})
-    return Restored(found.path, "; ".join([f"{one.name}: {note}", *found.notes]), metrics)
-
-
-def _draw(out: Path, gray: np.ndarray, panels: dict[str, np.ndarray]) -> None:
-    from unveil.show import figures
-
     with files.replacing(out / OUTPUTS[0]) as temporary:
         Image.fromarray(gray).save(temporary)
-    files.write(out / OUTPUTS[1], figures.png(figures.show(panels, size=4.0)))
+    drawn = figures.show(panels if found.truth is None else panels | {"truth": found.truth}, size=4.0)
+    files.write(out / OUTPUTS[1], figures.png(drawn))
+    return Restored(found.path, "; ".join([f"{one.name}: {note}", *found.notes]), metrics)
