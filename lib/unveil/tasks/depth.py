@@ -13,11 +13,11 @@ import pandas as pd
 from scipy import ndimage
 from skimage import color, data, restoration
 
-from unveil import files
+from unveil import files, project
 from unveil.degrade.depth import StereoCamera, match, metres, nearness
 from unveil.degrade.scene import room
 from unveil.errors import UnveilError
-from unveil.restore import classical, training
+from unveil.restore import classical, metrics, training, weights
 from unveil.restore.inference import Model, predict
 from unveil.restore.options import Options
 from unveil.restore.pairs import PairDataset, window
@@ -277,12 +277,12 @@ def motorcycle() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return match(*gray), np.where(np.isfinite(truth), truth, 0), gray[0] / np.float32(255)
 
 
-def wrong_in_holes(model: Model, infrared: bool) -> float:
-    """Share in % of the motorcycle's holes (truth known) that a model fills more than 1 px wrong."""
+def off_on_motorcycle(model: Model, infrared: bool) -> tuple[float, float]:
+    """Share in % of the motorcycle's pixels of known truth off by more than 1 px: of all, and of its holes."""
     measured, truth, picture = motorcycle()
     x = np.stack([measured / 64, measured > 0, *([picture] if infrared else [])]).astype(np.float32)
-    some = (measured == 0) & (truth > 0)
-    return 100 * float((np.abs(64 * predict(model, x) - truth) > 1)[some].mean())
+    off = np.abs(64 * predict(model, x) - truth) > 1
+    return 100 * float(off[truth > 0].mean()), 100 * float(off[(truth > 0) & (measured == 0)].mean())
 
 
 def spread(shots: Sequence[np.ndarray]) -> float:
@@ -301,3 +301,46 @@ def sharpness(depth: np.ndarray, where: np.ndarray) -> float:
         some = where & (change > 0.05) & (slope > 0)
         widths.append((change / np.maximum(slope, 1e-6))[some])
     return float(np.median(np.concatenate(widths)))
+
+
+def results(folder: str | os.PathLike[str], count: int = 12) -> pd.DataFrame:
+    """Baselines and shipped networks on simulated frames (seed 1) and the motorcycle; ``results.csv`` by the weights.
+
+    One row per model: means of :func:`measures` over the frames, and the shares of :func:`off_on_motorcycle`.
+    """
+    frames = simulate(folder, count, seed=1)
+    models: dict[str, tuple[Model, bool]] = {name: (model, True) for name, model in BASELINES.items()}
+    for path in sorted((project.weights_dir() / TASK).glob("*.safetensors")):
+        model, options = weights.load(path)
+        models[path.stem] = (model, options.in_channels == 3)
+    rows = {}
+    for name, (model, infrared) in models.items():
+        scored = metrics.evaluate(model, PairDataset(replace(frames, infrared=infrared)), {"": measures})
+        everywhere, holes = off_on_motorcycle(model, infrared)
+        rows[name] = {**scored.drop(columns="id").mean(), "motorcycle": everywhere, "motorcycle_holes": holes}
+    table = pd.DataFrame(rows).T.rename_axis("model")
+    files.write(project.weights_dir() / TASK / "results.csv", table.round(2).to_csv())
+    return table
+
+
+def study(
+    pairs: DepthPairs,
+    test: DepthPairs,
+    out: str | os.PathLike[str],
+    counts: Sequence[int] = (6, 25, 100),
+    seeds: Sequence[int] = (0, 1, 2),
+    cpu_minutes: float = 0.2,
+) -> pd.DataFrame:
+    """Error against the number of frames learnt from, with and without infrared: small U-Nets, trained equally long."""
+    rows = []
+    for seed in seeds:
+        for count in counts:
+            for infrared in (False, True):
+                some = DepthPairs(pairs.frames[:count], pairs.ids[:count])
+                options = {"network_options": {"features": [16, 24, 32, 32]}, "batch": 4, "epochs": 1000, "seed": seed}
+                name = f"{count}_{seed}_{'infrared' if infrared else 'depth'}"
+                made = fit(some, Path(out) / name, "unet", infrared, **options, cpu_minutes=cpu_minutes)
+                scored = metrics.evaluate(made.model, PairDataset(replace(test, infrared=infrared)), {"": measures})
+                values = scored[["rmse", "mae", "median", "off"]].mean()
+                rows.append({"frames": count, "infrared": infrared, "seed": seed, **values})
+    return pd.DataFrame(rows)

@@ -17,7 +17,7 @@ from unveil.restore.networks.unet import UNet
 if TYPE_CHECKING:
     from unveil.restore.training import Options
 
-WINDOWS = (3, 7, 15)
+WINDOWS = (3, 7, 15, 31)
 """Sides of the windows over which measured values are averaged, in pixels."""
 CANDIDATES = 1 + len(WINDOWS) + 2 + 4
 
@@ -47,6 +47,9 @@ class DepthRestorer(Restorer):
         super().__init__(in_channels, 1, multiple=network.multiple)
         self.body = network
         nn.init.normal_(last.weight, std=0.01)
+        # Before it has learnt anything it answers with the mean over 7 × 7 pixels.
+        start = torch.zeros(answers).index_fill_(0, torch.tensor([2 + 2]), 4.0)
+        last.bias.data.copy_(start.repeat_interleave(len(last.bias) // answers))
 
     def restore(self, x: Tensor) -> Tensor:
         x = x.float()
