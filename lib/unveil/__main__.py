@@ -21,7 +21,8 @@ from unveil.errors import UnveilError
 WORK = project.work()
 DATA = WORK / "data"
 CORES = os.cpu_count() or 1
-FOREST, PHOTOS, HOUSE = Group("Forest", sort_key=0), Group("Photographs", sort_key=1), Group("Project", sort_key=9)
+FOREST, PHOTOS = Group("Forest", sort_key=0), Group("Photographs", sort_key=1)
+DEPTH, HOUSE = Group("Depth", sort_key=2), Group("Project", sort_key=9)
 
 app = App(
     name="python -m unveil",
@@ -303,6 +304,14 @@ def results(
     given = outside or os.environ.get("UNVEIL_SIBLINGS")
     table = import_module(f"unveil.tasks.{task}").results(given)
     print(table.groupby(["set", "model"], sort=False, observed=True).mean(numeric_only=True).round(3).to_string())
+
+
+app.command(
+    "unveil.tasks.depth_commands:app",
+    name="depth",
+    group=DEPTH,
+    help="Depth frames of a 3-D camera: crop, train, test, statistics, table.",
+)
 
 
 @app.command(group=HOUSE)
