@@ -230,8 +230,11 @@ def plot(table: pd.DataFrame, by_distance: pd.DataFrame) -> Any:
     middle = by_distance.groupby("distance")["error"].median()
     axes[0].loglog(middle.index, middle, "o-", label="median of the files")
     axes[0].set(xlabel="distance in m", ylabel="median error in mm", title="Error against distance")
+    axes[0].minorticks_off()
+    axes[0].set_xticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
     axes[0].legend()
     for axis, name, label in zip(axes[1:], ("holes", "edge"), ("holes in %", "error at edges in mm"), strict=True):
         axis.bar(range(len(table)), table[name])
-        axis.set(xlabel="file", ylabel=label, title=label)
+        axis.set_xticks(range(len(table)), table["name"], rotation=90 if len(table) > 4 else 0)
+        axis.set(ylabel=label)
     return fig

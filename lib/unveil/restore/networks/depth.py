@@ -74,8 +74,7 @@ class DepthRestorer(Restorer):
         truth = target.clamp_min(0.02)
         error = torch.log(prediction.float().clamp_min(0.01)) - torch.log(truth)
         error = torch.sqrt(error.square() + epsilon**2) - epsilon
-        nearest = F.max_pool2d(target, 5, 1, 2)
-        farthest = -F.max_pool2d(-torch.where(known, target, 1.0), 5, 1, 2)
+        nearest, farthest = _greatest(target, 5), -_greatest(-torch.where(known, target, 1.0), 5)
         depth = 0.33 / truth
         weight = known * (1 + edges * (nearest > 1.05 * farthest)) * torch.where(depth < 4, 0.5 + 0.5 * depth, 0.8)
         return (weight * error).sum() / weight.sum().clamp_min(1)
