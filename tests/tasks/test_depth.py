@@ -85,8 +85,8 @@ def test_candidates_hold_the_measurement_and_the_neighbours_across_a_hole():
     valid[..., 10:20] = False
     values, gaps, _ = candidates(near * valid, valid)
     assert torch.allclose(values[:, :1][valid], near[valid])
-    assert values[0, 6, 8, 15].item() == pytest.approx(0.2, abs=0.03)
-    assert values[0, 7, 8, 15].item() == pytest.approx(0.6, abs=0.03)
+    assert values[0, 7, 8, 15].item() == pytest.approx(0.2, abs=0.03)
+    assert values[0, 8, 8, 15].item() == pytest.approx(0.6, abs=0.03)
     assert gaps[0, 0, 8, 12].item() == pytest.approx(3 / 64)
 
 

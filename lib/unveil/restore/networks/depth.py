@@ -47,16 +47,13 @@ class DepthRestorer(Restorer):
         super().__init__(in_channels, 1, multiple=network.multiple)
         self.body = network
         nn.init.normal_(last.weight, std=0.01)
-        # Before it has learnt anything it answers with the mean over 7 × 7 pixels.
-        start = torch.zeros(answers).index_fill_(0, torch.tensor([2 + 2]), 4.0)
-        last.bias.data.copy_(start.repeat_interleave(len(last.bias) // answers))
 
     def restore(self, x: Tensor) -> Tensor:
         x = x.float()
         values, gaps, typical = candidates(x[:, :1], x[:, 1:2] > 0.5)
         seen = torch.cat([(values.log() + 1.5), gaps, x[:, 1:]], dim=1)
         answer = self.body.restore(seen).float()
-        weights = torch.softmax(answer[:, 2:], dim=1)
+        weights = torch.softmax(answer[:, 2:] + prior(values, gaps, x[:, 1:2] > 0.5), dim=1)
         own = typical * torch.exp(answer[:, :1].clamp(-3, 3))
         correction = torch.exp(0.1 * answer[:, 1:2])
         return (weights * torch.cat([values * correction, own], dim=1)).sum(dim=1, keepdim=True)
@@ -81,17 +78,17 @@ class DepthRestorer(Restorer):
 
 
 def candidates(near: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Values that a pixel may take (B, CANDIDATES, H, W), distances to the next valid ones (B, 4, H, W), their mean.
+    """Values that a pixel may take (B, CANDIDATES, H, W), distances to the next valid ones (B, 4, H, W), mean around.
 
-    Distances are in units of 64 pixels, at most 2; the mean of the whole image is (B, 1, 1, 1).
+    Distances are in units of 64 pixels, at most 2; the mean of 120 × 120 pixels (B, 1, H, W) is like that of a crop.
     """
     seen = valid.float()
     known = near * seen
     total = seen.sum((2, 3), keepdim=True)
     typical = torch.where(total > 0, known.sum((2, 3), keepdim=True) / total.clamp_min(1), 0.25)
     # What no window reaches gets the mean of its surroundings.
-    wide = _mean(F.avg_pool2d(known, 8, 8, ceil_mode=True), F.avg_pool2d(seen, 8, 8, ceil_mode=True), 7, typical)
-    wide = F.interpolate(wide, size=near.shape[-2:], mode="nearest")
+    coarse = [F.avg_pool2d(x, 8, 8, ceil_mode=True) for x in (known, seen)]
+    wide, typical = (F.interpolate(_mean(*coarse, n, typical), size=near.shape[-2:], mode="nearest") for n in (7, 15))
     means = []
     for side in reversed(WINDOWS):
         wide = _mean(known, seen, side, wide)
@@ -106,6 +103,24 @@ def candidates(near: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             sides.append(value)
             gaps.append(gap)
     return torch.cat([measured, *means, low, high, *sides], 1).clamp(0.01, 1.5), torch.cat(gaps, 1), typical
+
+
+def prior(values: Tensor, gaps: Tensor, valid: Tensor) -> Tensor:
+    """What weighs without any learning (B, CANDIDATES + 1, H, W), as logarithms; a network adds to it.
+
+    Where something was measured: the widest mean that differs from finer ones by no more than noise, 0.2 px of
+    disparity (Lepski's rule). In holes: what is near, and farther away, as the shadows of a stereo camera are.
+    """
+    means = values[:, 1 : 1 + len(WINDOWS)]
+    rank = torch.arange(len(WINDOWS), device=values.device).view(1, -1, 1, 1)
+    apart = torch.maximum((means - means[:, :1]).abs(), 2 * (rank > 1) * (means - means[:, 1:2]).abs())
+    wide = rank - (64 * apart / 0.2).square().clamp_max(40) / 2
+    sides = values[:, -4:]
+    hole = -6 * gaps - 3 * (sides / sides.amin(1, keepdim=True)).log()
+    never = torch.full_like(values[:, :1], -20.0)
+    measured = torch.cat([never + 17, wide, *[never] * 6], dim=1)
+    filled = torch.cat([*[never] * (3 + len(WINDOWS)), hole], dim=1)
+    return torch.cat([torch.where(valid, measured, filled), never + 16], dim=1)
 
 
 def _mean(known: Tensor, seen: Tensor, side: int, otherwise: Tensor) -> Tensor:
