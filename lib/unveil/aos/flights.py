@@ -141,13 +141,9 @@ def _read_json(path: Path) -> dict:
 
 
 def _names_and_extrinsics(poses: dict) -> tuple[list[str], np.ndarray]:
-    if "images" in poses:
-        names, matrices = (
-            [image["imagefile"] for image in poses["images"]],
-            [image["M3x4"] for image in poses["images"]],
-        )
-    else:
-        names, matrices = poses["imagefiles"], poses["views"]
+    images = poses.get("images")
+    names = poses["imagefiles"] if images is None else [image["imagefile"] for image in images]
+    matrices = poses["views"] if images is None else [image["M3x4"] for image in images]
     # JKU's files write some of the numbers as strings.
     return [str(name) for name in names], np.array(matrices).astype(np.float64)
 

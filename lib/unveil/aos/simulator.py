@@ -153,10 +153,14 @@ def _prepare(
     gray = np.concatenate([np.zeros(0, np.uint8), *(one[1] for one in people)])
     noise = rng.uniform(*variation.noise)
     forest = Forest.grow(rng, density, light, tree_kelvin, rng.uniform(*variation.trunk_kelvin))
+    position, degrees = people[0][2:] if people else (None, None)
+    turn = float(np.radians(degrees)) if people else None
     described = Parameters(
         density=int(density),
         pose=pose if people else "none",
-        **_described(*people[0][2:]) if people else dict.fromkeys(("position", "rotation_rad", "rotation_deg")),
+        position=(*position, 0, 0, 0, float(f"{(turn + np.pi) % (2 * np.pi) - np.pi:.6g}")) if people else None,
+        rotation_rad=turn,
+        rotation_deg=degrees,
         ambient=light.ambient,
         azimuth_deg=float(light.azimuth),
         compass_deg=float(light.compass),
@@ -164,16 +168,6 @@ def _prepare(
         tree_kelvin=tree_kelvin,
     )
     return Scene(ground, points, gray), forest, described, noise, rng
-
-
-def _described(position: tuple[int, int], degrees: float) -> dict:
-    turn = float(np.radians(degrees))
-    wrapped = (turn + np.pi) % (2 * np.pi) - np.pi
-    return {
-        "position": (*position, 0, 0, 0, float(f"{wrapped:.6g}")),
-        "rotation_rad": turn,
-        "rotation_deg": degrees,
-    }
 
 
 def _ground(rng: np.random.Generator, level: float, pattern: float) -> np.ndarray:
