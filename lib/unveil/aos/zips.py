@@ -14,7 +14,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -105,7 +104,8 @@ def listing(archive: Path) -> Listing:
     inside = [m for m in members if m.offset >= 0 and m.offset + LOCAL_SIZE + m.compressed <= start]
     inside.sort(key=lambda member: member.offset)
     reasons = [f"{len(members) - len(inside)} files listed outside the archive"] if len(inside) < len(members) else []
-    if any(after.offset < before.offset + LOCAL_SIZE + before.compressed for before, after in pairwise(inside)):
+    ends = [m.offset + LOCAL_SIZE + len(m.name) + m.compressed for m in inside]
+    if any(end > member.offset for end, member in zip(ends, inside[1:], strict=False)):
         reasons.append("files overlap in its directory")
     if reasons:
         with open(archive, "rb") as handle:
@@ -136,7 +136,7 @@ def read(member: Member, handle: BinaryIO, limit: int) -> bytes:
     Raises UnveilError without a remedy: a file that is longer than ``limit``, cannot be unpacked or fits no checksum.
     """
     try:
-        header = _header(handle, member.offset)
+        header = _header(handle, member.offset) or _neighbour(member, handle)
         if header is None:
             raise _bad(member, "is not where it was: scan the archives again")
         checksums = {member.crc} | ({header.crc} if not header.flags & _STREAMED else set())
@@ -204,6 +204,14 @@ def _header(handle: BinaryIO, offset: int) -> _Header | None:
         sizes = _zip64_field(handle.read(extra_size))
         size, compressed = sizes if sizes else (size, compressed)
     return _Header(name, flags, method, crc, compressed, size, offset + LOCAL_SIZE + name_size + extra_size)
+
+
+def _neighbour(member: Member, handle: BinaryIO) -> _Header | None:
+    """The header of this name a few bytes beside the place where the directory has it."""
+    start = max(member.offset - _GAP, 0)
+    place = _find(handle, start, member.offset + _GAP)
+    header = None if place is None else _header(handle, place)
+    return header if header and header.name == member.name else None
 
 
 def _zip64_field(extra: bytes) -> tuple[int, int] | None:
