@@ -170,6 +170,7 @@ NAME = "0_1_pose_3_thermal.png"
 DAMAGES = {
     "signature": set_bytes(NAME, 2, b"\3"),
     "name": set_bytes(NAME, 46 + 8, b"x"),
+    "folder": set_bytes(NAME, 46 + len(NAME) - 1, b"/"),
     "run's number": set_bytes(NAME, 46 + 2, b"7"),
     "other role": set_bytes(NAME, 46 + 9, b"4"),
     "name is not UTF-8": lambda data, places: [

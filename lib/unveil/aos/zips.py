@@ -120,7 +120,7 @@ def listing(archive: Path) -> Listing:
     if unlisted:
         reasons.append(f"{len(unlisted)} files not listed in its directory")
     reason = f"damaged ZIP ({', '.join(reasons)}): {REFETCH}" if reasons else ""
-    files = [member for member in [*inside, *unlisted] if not member.name.endswith("/")]
+    files = [member for member in [*inside, *unlisted] if member.size or not member.name.endswith("/")]
     return Listing(files, len(members), reason)
 
 
