@@ -19,15 +19,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from unveil.aos.camera import CENTER_VIEW, Cameras, course_rig
+from unveil.aos.camera import CENTER_VIEW, SIZE, Cameras, course_rig
 from unveil.aos.integrator import integrate
 
 try:
     import cv2
 except ImportError:
     cv2 = None
-
-SIZE = 512
 
 
 def tilted_rig() -> Cameras:

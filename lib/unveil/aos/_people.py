@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from unveil.aos._forest import Light
+from unveil.aos.parameters import POSES
 
 SPACING = 0.015  # m between surface points
-GIRTH = {"idle": 0.93, "sitting": 0.83, "laying": 0.68}  # factor on the radii below, so that areas are the course's
 GRAY = (222.0, 238.0)  # gray level of a body lit at COSINE
 SHADE, COSINE = 26.0, 0.8  # gray levels per unit of cosine to the sun
 WARMER = {"body": 0.0, "extremity": 8.0, "head": 12.0}  # gray levels
@@ -30,9 +30,8 @@ def person(
     position = (int(rng.integers(-REACH, REACH + 1)), int(rng.integers(-REACH, REACH + 1)))
     degrees = float(rng.integers(0, 360))
     scale, base = rng.uniform(*scales), rng.uniform(*GRAY) + rng.uniform(*grays)
-    limbs = {"idle": _standing, "sitting": _sitting, "laying": _laying}[pose](rng)
-    parts, girth = [], GIRTH[pose]
-    for part, joints, radii in limbs:
+    (draw, girth), parts = FIGURES[pose], []
+    for part, joints, radii in draw(rng):
         for k in range(len(joints) - 1):
             points, normals = _surface(joints[k], joints[k + 1], girth * radii[k], girth * radii[k + 1])
             parts.append((points, normals, np.full(len(points), WARMER[part])))
@@ -132,3 +131,7 @@ def _laying(rng: np.random.Generator) -> list[tuple]:
             ("extremity", [hand, (hand[0] - 0.08, hand[1], 0.08)], [0.05, 0.045]),
         ]
     return limbs
+
+
+# How each pose is drawn, and the factor on its radii with which areas are the course's.
+FIGURES = dict(zip(POSES, ((_laying, 0.68), (_sitting, 0.83), (_standing, 0.93)), strict=False))
