@@ -357,7 +357,9 @@ def test_the_loss_of_presence_is_the_cross_entropy_with_what_stands_out():
 def test_pixel_losses_by_hand():
     prediction, target = torch.full((1, 1, 4, 4), 0.5), torch.zeros(1, 1, 4, 4)
     values = {name: losses.pixel_loss(prediction, target, Options(loss=name)).item() for name in losses.LOSSES}
-    assert values == pytest.approx({"mse": 0.25, "l1": 0.5, "charbonnier": 0.499, "root": 0.5, "objects": 0.5}, abs=1e-4)
+    assert values == pytest.approx(
+        {"mse": 0.25, "l1": 0.5, "charbonnier": 0.499, "root": 0.5, "objects": 0.5}, abs=1e-4
+    )
     target[..., 0, 0] = 1
     weighted = Options(loss="objects", loss_options={"object_weight": 3})
     assert losses.pixel_loss(prediction, target, weighted).item() == pytest.approx(0.5 * 19 / 16)
