@@ -66,7 +66,7 @@ def repair(gray: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
 
 def _mirrored(name: str, x: np.ndarray) -> np.ndarray:
     """(C, H, W) → (1, H, W): the mean of the answers to a picture and to its mirror image, by tiles."""
-    answers = [predict(model(name), np.ascontiguousarray(x[..., ::step]), tile=512, overlap=64) for step in (1, -1)]
+    answers = [predict(model(name), x[..., ::step].copy(), tile=512, overlap=64) for step in (1, -1)]
     return (answers[0] + answers[1][..., ::-1])[None] / 2
 
 
