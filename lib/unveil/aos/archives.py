@@ -397,7 +397,7 @@ def _settle(entry: Entry, role: str, copies: Sequence[Member], liars: list[Path]
         try:
             with zips.opened([member.archive]) as handles:
                 found = _check(role, member, handles[member.archive])
-            good.setdefault(found, member)
+            good.setdefault(found, member._replace(size=found[0], crc=found[1]))
             if found != said:
                 liars.append(member.archive)
         except UnveilError as error:
