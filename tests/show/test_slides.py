@@ -142,7 +142,7 @@ def test_what_is_missing_is_an_error_that_names_deck_and_line(tmp_path, line, sa
 
 
 def test_a_lecturer_changes_a_sentence_and_a_number(tmp_path, monkeypatch):
-    for name in ("theme.pptx", "talk.yaml"):
+    for name in ("theme.pptx", "talk.yaml", "numbers.json"):
         shutil.copy(slides.SOURCE / name, tmp_path)
     (tmp_path / "1_talk.md").write_text("# We found {{ mine.rows.a_b.n }} of {{ percent(mine.share) }}\n\n- $x_i$\n")
     (tmp_path / "mine.json").write_text(json.dumps({"rows": [{"sample": "a", "model": "b", "n": 1234}], "share": 0.5}))

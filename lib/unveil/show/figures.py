@@ -277,37 +277,36 @@ def bars(
     title: str | None = None,
     *,
     fmt: str = "{:.1f}",
+    lying: bool = False,
     size: tuple[float, float] = (8, 4.5),
     ax: Axes | None = None,
 ) -> Figure:
-    """Grouped bars: one group per row of ``table``, one hatch and colour per column, values (``fmt``) on top."""
+    """Grouped bars: one group per row of ``table``, one hatch and colour per column, values (``fmt``) at their ends.
+
+    They stand, or with ``lying`` go from left to right, the first row at the top, which leaves room for long names.
+    """
     ax = ax if ax is not None else figure(*size).subplots()
     table = table.to_frame(table.name or ylabel) if table.ndim == 1 else table
     places, width = np.arange(len(table)), 0.84 / table.shape[1]
     for i, name in enumerate(table.columns):
         values = table[name].to_numpy(dtype=float)
-        shapes = ax.bar(
-            places + (i - (table.shape[1] - 1) / 2) * width,
-            values,
-            width * 0.94,
-            label=str(name),
-            color=list(COLOURS.values())[i % len(COLOURS)],
-            hatch=("", "//", "..", "\\\\", "xx", "--", "oo")[i % 7],
-            edgecolor="white",
-            linewidth=0,
-        )
-        ax.bar_label(shapes, [fmt.format(v) if np.isfinite(v) else "" for v in values], fontsize=10, padding=2)
-    ax.set_xticks(places, [" · ".join(map(str, row)) if isinstance(row, tuple) else str(row) for row in table.index])
-    ax.grid(False, axis="x")
-    ax.margins(y=0.12)
-    ax.set_ylabel(ylabel)
+        at, look = places + (i - (table.shape[1] - 1) / 2) * width, list(COLOURS.values())[i % len(COLOURS)]
+        how = {"hatch": ("", "//", "..", "\\\\", "xx", "--", "oo")[i % 7], "edgecolor": "white", "linewidth": 0}
+        shapes = (ax.barh if lying else ax.bar)(at, values, width * 0.94, label=str(name), color=look, **how)
+        ax.bar_label(shapes, [fmt.format(v) if np.isfinite(v) else "" for v in values], fontsize=11, padding=2)
+    value, place = ("x", "y") if lying else ("y", "x")
+    names = [" · ".join(map(str, row)) if isinstance(row, tuple) else str(row) for row in table.index]
+    ax.set(**{f"{place}ticks": places, f"{place}ticklabels": names, f"{value}label": ylabel})
+    ax.grid(False, axis=place)
+    ax.margins(**{value: 0.12})
     if "%" in ylabel and np.nanmax(table.to_numpy(float)) <= 100:
-        ax.set_ylim(0, 108)
-        ax.set_yticks(range(0, 101, 20))
+        ax.set(**{f"{value}lim": (0, 108), f"{value}ticks": range(0, 101, 20)})
+    if lying:
+        ax.invert_yaxis()
     if title:
         ax.set_title(title)
     if table.shape[1] > 1:
-        ax.legend(ncols=min(table.shape[1], 4), loc="upper center", bbox_to_anchor=(0.5, -0.1))
+        ax.legend(ncols=min(table.shape[1], 4), loc="upper center", bbox_to_anchor=(0.5, -0.15 if lying else -0.1))
     return ax.figure
 
 

@@ -1,8 +1,7 @@
 """Four talks: Markdown in, native PowerPoint out, and PDF beside it where LibreOffice is installed.
 
-The talks stand in ``slides/*.md``: a heading of the first level opens a page. A sentence before a picture or table is
-set below it as its takeaway; two columns, notes, tables and equations are written as in Pandoc's manual. ``theme.pptx``
-is the look, ``talk.yaml`` says who speaks and when. ``{{ name }}`` stands for a number of :func:`numbers`.
+The talks stand in ``slides/*.md``: a heading opens a page; a sentence before a picture or table is set below it as its
+takeaway; the rest is as in Pandoc's manual. ``{{ name }}`` stands for a number of :func:`numbers`.
 """
 
 from __future__ import annotations
@@ -33,17 +32,19 @@ from unveil import files, project
 from unveil.errors import UnveilError
 
 SOURCE = project.ROOT / "slides"
-WEIGHTS = next(p.parent for p in sorted(project.ROOT.glob("data/weights/**/test.csv")))
+WEIGHTS = project.weights_dir() / "forest"
 STRIP = tuple(map(Inches, (0.6, 4.15, 12.13, 3.05)))  # where the picture of a title page may lie
 
 
 def numbers(results: Path) -> dict[str, Any]:
-    """What ``{{ … }}`` may name: ``test``, the forest's test table, and ``name`` for every ``results/name.json``.
-
-    What is absent there was kept in ``slides/numbers.json``, from which the committed talks can be built.
+    """What ``{{ … }}`` may name: the forest's ``test`` table, ``task.set_model`` of others, and ``results/*.json``, of
+    which ``slides/numbers.json`` keeps what the committed talks were built from.
     """
-    kept = SOURCE / "numbers.json"
-    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    known = json.loads((SOURCE / "numbers.json").read_text(encoding="utf-8"))
+    for path in sorted(WEIGHTS.parent.glob("*/results.csv")):
+        table = pd.read_csv(path)
+        about = table[[name for name in ("set", "model") if name in table]].agg(" ".join, axis=1)
+        known[path.parent.name] = _named(table.groupby(about).mean(numeric_only=True).T.to_dict())
     for path in sorted(Path(results).glob("*.json")):
         try:
             known[path.stem] = _named(json.loads(path.read_text(encoding="utf-8")))
@@ -66,7 +67,7 @@ def build(out: Path, results: Path, figures: Path) -> list[Path]:
         with files.replacing(made[-1]) as part:
             pypandoc.convert_text(text, "pptx", "markdown", options, outputfile=str(part))
             part.write_bytes(_finish(part, title and Path(title[1])))
-    files.write_json(Path(out) / "numbers.json", {name: value for name, value in known.items() if name != "test"})
+    files.write_json(Path(out) / "numbers.json", {n: known[n] for n in ("dataset", "training", "real") if n in known})
     return made
 
 
@@ -98,8 +99,7 @@ def to_pdf(paths: Sequence[Path], report: Callable[[str], object] = print) -> li
         command += ["--convert-to", "pdf", "--outdir", folder, *map(str, paths)]
         run = subprocess.run(command, capture_output=True, text=True)
         for path in map(Path, paths):
-            made = Path(folder, f"{path.stem}.pdf")
-            if not made.is_file():
+            if not (made := Path(folder, f"{path.stem}.pdf")).is_file():
                 raise UnveilError(f"{path}: LibreOffice made no PDF of it: {(run.stderr or run.stdout).strip()[:200]}")
             files.write(path.with_suffix(".pdf"), _undated(made.read_bytes()))
     return [Path(path).with_suffix(".pdf") for path in paths]
@@ -148,7 +148,7 @@ def _finish(path: Path, picture: Path | None) -> bytes:
     """What Pandoc leaves open: the title's picture, page numbers, the size of tables and of a page of references."""
     deck = Presentation(str(path))
     for number, slide in enumerate(deck.slides):
-        if number == 0 and picture is not None:
+        if number == 0 and picture:
             added = slide.shapes.add_picture(str(picture), 0, 0)
             scale = min(STRIP[2] / added.width, STRIP[3] / added.height)
             added.width, added.height = round(added.width * scale), round(added.height * scale)

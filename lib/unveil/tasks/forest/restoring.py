@@ -229,5 +229,6 @@ def _restore(
     with files.replacing(out / OUTPUTS[0]) as temporary:
         Image.fromarray(gray).save(temporary)
     drawn = figures.show(panels if found.truth is None else panels | {"truth": found.truth}, size=4.0)
+    figures.withdraw(drawn)
     files.write(out / OUTPUTS[1], figures.png(drawn))
     return Restored(found.path, "; ".join([f"{one.name}: {note}", *found.notes]), metrics)
