@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def _preset(skip: bool, norm: bool) -> Preset:
     options = Options(
         network="five_layers", network_options={"skip": skip, "norm": norm}, channels=("R", "G", "B"), in_channels=3,
         loss="mse", epochs=100, batch=32, learning_rate=2e-3 if skip else 1.5e-3, final_rate=0.005, warmup=200,
-        average=0.999, cpu_minutes=2.5 if norm else 2.0, precision="bf16-mixed", pictures_every=1000,
+        average=0.999, cpu_minutes=1 + skip + norm / 2, precision="bf16-mixed", pictures_every=1000,
     )  # fmt: skip
     return Preset(options, small_pictures, NOISE, crop=32)
 
@@ -114,10 +114,7 @@ def run(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Write ``Model1.png`` to ``Model3.png``, ``Deep.png`` and ``comparison.png``; returns the troubles.
-
-    Of several pictures each gets a folder of its name in ``out``.
-    """
+    """Write ``Model1.png`` … ``Deep.png``, ``comparison.png``; several pictures get folders. Returns the troubles."""
     paths = photos.find(paths)
     networks = {name: common.load(TASK, name) for name in FILES}
 
@@ -137,7 +134,7 @@ def run(
 
 def tuned(pairs: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Classical filters, each with the strength that is best on these pairs (never those of a table)."""
-    grids: Mapping[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
+    grids: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
         "noisy": (lambda y, _: y, (0,)),
         "Gaussian": (classical.gaussian, (0.5, 0.6, 0.7, 0.8, 1.0)),
         "median": (classical.median, (3, 5)),
@@ -148,7 +145,7 @@ def tuned(pairs: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     }
     best = {}
     for name, (method, strengths) in grids.items():
-        scores = [np.mean([metrics.psnr(method(y, s).clip(0, 1), x) for y, x in pairs]) for s in strengths]
+        scores = [np.mean([metrics.psnr(method(y.numpy(), s).clip(0, 1), x) for y, x in pairs]) for s in strengths]
         strength = strengths[int(np.argmax(scores))]
         best[name] = lambda y, method=method, strength=strength: method(y, strength)
     return best
@@ -181,12 +178,12 @@ def results(outside: str | os.PathLike[str] | None = None) -> pd.DataFrame:
         sets["CIFAR-10"] = (noisy(photos.cifar(Path(outside, "cifar", "test_500.png")), 500, 32), small)
         sets["Kodak"] = (noisy(photos.folder(Path(outside, "old_photos", "colour_truth")), 99, 256), free)
         sets["gray, σ = 25/255"] = (noisy(photos.several(some), 99, 256, 25 / 255, one=True), free)
-    networks = {name: common.load(TASK, name) for name in PRESETS}
+    shipped = {name: common.load(TASK, name) for name in PRESETS}
     trained = project.data_dir("checkpoints", TASK).glob("*_cifar/weights.safetensors")
     own = {path.parent.name: weights.load(path)[0] for path in sorted(trained)}
     tables = {}
     for name, (data, filters) in sets.items():
-        models = networks | (own if name == "CIFAR-10" else {})
+        models = shipped | (own if name == "CIFAR-10" else {})
         models = filters | {n: partial(denoise, network) for n, network in models.items()}
         tables[name] = metrics.compare(models, data, {"psnr": metrics.psnr, "ssim": metrics.ssim})
     return common.keep(TASK, tables)
