@@ -31,7 +31,7 @@ def test_small_pictures_are_the_same_every_time():
 def test_the_shipped_networks_take_the_noise_away(name, picture):
     network = common.load("denoising", name)
     noisy = denoising.NOISE(picture, np.random.default_rng(0))
-    assert metrics.psnr(denoising.denoise(network, noisy), picture) > 28
+    assert metrics.psnr(denoising.denoise(network, noisy), picture) > 26
     assert common.file("denoising", name).stat().st_size <= 3e6
 
 

@@ -104,7 +104,7 @@ def run(
     paths: Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     scale: int = 2,
-    network: str = "deep",
+    network: str = "subpixel",
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
