@@ -58,7 +58,9 @@ def wavelet(y: np.ndarray, sigma: float) -> np.ndarray:
 def nonlocal_means(y: np.ndarray, sigma: float, strength: float = 0.8, patch: int = 5, reach: int = 6) -> np.ndarray:
     """Average over pixels whose patches are alike, h = strength · sigma (Buades, Coll & Morel 2005)."""
     options = {"h": strength * sigma, "sigma": sigma, "patch_size": patch, "patch_distance": reach}
-    return _float(restoration.denoise_nl_means(y, **options, fast_mode=True, channel_axis=0)).reshape(y.shape)
+    # One channel comes back without its axis, and turned over where that was the first.
+    result = restoration.denoise_nl_means(np.moveaxis(y, 0, -1), **options, fast_mode=True, channel_axis=-1)
+    return _float(np.moveaxis(result.reshape(*y.shape[1:], len(y)), -1, 0))
 
 
 def anscombe(y: np.ndarray, photons: float, denoiser: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
