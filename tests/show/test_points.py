@@ -49,7 +49,7 @@ def test_static_twin_animation_and_ply(tmp_path):
     figures.withdraw(fig)
     assert len(fig.axes) == 4
     with Image.open(widget.turning(tmp_path / "turn.gif", frames=6)) as film:
-        assert film.n_frames >= 4 and film.size == (640, 240)
+        assert film.n_frames >= 4 and film.size == (400, 150)
     content = points.write_ply(tmp_path / "wall.ply", xyz, colours).read_bytes()
     header, body = content.split(b"end_header\n", 1)
     assert f"element vertex {len(xyz)}".encode() in header and len(body) == 15 * len(xyz)

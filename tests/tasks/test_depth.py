@@ -1,5 +1,6 @@
 """Depth frames: pairs, measures, baselines, networks, and the commands on folders of files."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from unveil.restore.networks.depth import candidates
 from unveil.restore.options import Options
 from unveil.tasks import depth, depth_files
 
+SIBLINGS = Path(os.environ.get("UNVEIL_SIBLINGS", "data/siblings")) / "depth"
 CAMERA = StereoCamera(width=160, height=128, focal=80.0, baseline=0.265)
 
 
@@ -167,3 +169,25 @@ def test_what_a_network_answers_is_depth_in_metres(pairs):
     answer = depth.restored(small(True), frame[1] / 1000, frame[2] / np.float32(255))
     assert answer.shape == frame.shape[1:] and (answer > 0.3).all()
     assert metres(nearness(answer)) == pytest.approx(answer, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_infrared", "gan", "autoencoder"])
+def test_shipped_networks_beat_the_nearest_fill(name, tmp_path_factory):
+    path = project.weights_dir() / depth.TASK / f"{name}.safetensors"
+    model, options = weights.load(path)
+    test = depth.simulate(tmp_path_factory.getbasetemp() / "shipped", 1, seed=1)
+    x, target = depth.DepthPairs(test.frames, test.ids, options.in_channels == 3).item(
+        0, np.random.default_rng(0), None
+    )
+    with torch.inference_mode():
+        ours = depth.measures(model(torch.from_numpy(x)[None])[0].numpy(), target)
+    plain = depth.measures(depth.nearest(x), target)
+    assert ours["rmse"] < plain["rmse"] and ours["measured_mae"] < plain["measured_mae"]
+
+
+@pytest.mark.skipif(not SIBLINGS.is_dir(), reason="UNVEIL_SIBLINGS names no folder with real depth frames")
+def test_real_frames_at_rest_do_not_become_more_restless():
+    model = weights.load(project.weights_dir() / depth.TASK / "unet.safetensors")[0]
+    shots = [depth_files.read_depth(p) for p in sorted((SIBLINGS / "realsense_repeats").glob("pose8_*.png"))]
+    before, after = depth.spread(shots), depth.spread([depth.restored(model, shot) for shot in shots])
+    assert after < before

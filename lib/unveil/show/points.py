@@ -89,13 +89,15 @@ class Points(anywidget.AnyWidget):
         }
         return figures.show(rows)
 
-    def turning(self, path: str | os.PathLike[str], frames: int = 24, swing: float = 35.0) -> Path:
+    def turning(self, path: str | os.PathLike[str], frames: int = 16, swing: float = 35.0) -> Path:
         """An animation (GIF or WebP by the suffix) of all clouds side by side, swinging left and right."""
         angles = swing * np.sin(2 * np.pi * np.arange(frames) / frames)
-        strips = [np.concatenate([self.picture(n, a, self.pitch) for n in self.clouds], axis=1) for a in angles]
-        images = [Image.fromarray(strip).quantize(64, dither=Image.Dither.NONE) for strip in strips]
+        strips = [
+            np.concatenate([self.picture(n, a, self.pitch, (150, 200)) for n in self.clouds], axis=1) for a in angles
+        ]
+        images = [Image.fromarray(strip) for strip in strips]
         with files.replacing(path) as temporary:
-            images[0].save(temporary, save_all=True, append_images=images[1:], duration=100, loop=0)
+            images[0].save(temporary, save_all=True, append_images=images[1:], duration=100, loop=0, quality=40)
         return Path(path)
 
 
