@@ -132,6 +132,11 @@ def run(
     return common.each(paths, one)
 
 
+def _nonlocal_means(y: np.ndarray, strength: float) -> np.ndarray:
+    # Gray goes through as three equal channels: the filter wants a colour picture.
+    return classical.nonlocal_means(np.repeat(y, 3 // len(y), axis=0), 0.1, strength)[: len(y)]
+
+
 def tuned(pairs: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Classical filters, each with the strength that is best on these pairs (never those of a table)."""
     grids: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
@@ -141,7 +146,7 @@ def tuned(pairs: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         "bilateral": (classical.bilateral, (0.1, 0.2, 0.3, 0.4)),
         "TV": (classical.tv, (0.04, 0.06, 0.08, 0.1, 0.13)),
         "wavelet": (classical.wavelet, (0.04, 0.06, 0.08, 0.1)),
-        "non-local means": (lambda y, h: classical.nonlocal_means(y, 0.1, h), (0.4, 0.6, 0.8, 1.0)),
+        "non-local means": (_nonlocal_means, (0.4, 0.6, 0.8, 1.0)),
     }
     best = {}
     for name, (method, strengths) in grids.items():
