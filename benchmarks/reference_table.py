@@ -59,7 +59,7 @@ def main() -> None:
     default = os.environ.get("UNVEIL_REFERENCE", Path(__file__).resolve().parents[1] / "data" / "reference")
     reference = Path(sys.argv[1] if len(sys.argv) > 1 else default)
     if not reference.is_dir():
-        print(f"{reference} is not here: the table needs the reference data, see UNVEIL_REFERENCE in lib/unveil/project.py")
+        print(f"{reference} is not here: name the reference data with UNVEIL_REFERENCE")
         return
     print(f"{'case':32}{'mean':>10}{'max':>10}{'coverage agrees':>18}")
     for case, views, cameras, height, target, integral, seen in float_cases(reference):

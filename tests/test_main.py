@@ -148,6 +148,7 @@ def test_errors_come_before_torch():
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.slow
 def test_other_consoles(tmp_path, encoding):
     """Neither an arrow nor a folder's name ends the work of a console that lacks a character."""
     folder = tmp_path / "Läufe→中"

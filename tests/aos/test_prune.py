@@ -137,6 +137,7 @@ def test_prune_preserves_every_kind_of_record(tmp_path):
         assert archive.comment == b"made by hand" and archive.testzip() is None
 
 
+@pytest.mark.slow
 def test_more_files_than_a_plain_zip_can_count_are_pruned(tmp_path):
     path, local, directory, at = tmp_path / "a.zip", [], [], 0
     names = [name.encode() for number in range(5100) for name in run_names(f"0_{number}")[number == 0 :]]

@@ -10,6 +10,7 @@ from unveil.restore.inference import predict
 from unveil.tasks.forest import persons, restoring
 
 
+@pytest.mark.slow
 def test_the_shipped_table_is_reproduced(tmp_path):
     """Rows of the first three runs of the fixed test set; threads and processors differ in the last digits only."""
     simulator.simulate(tmp_path, 3, seed=4, balanced=True, incomplete=0, workers=1)

@@ -54,6 +54,7 @@ def test_presets_fit_the_rig_and_the_store():
     assert PRESETS["multi_view"].options.in_channels == 2 * len(course_rig()) + 1
 
 
+@pytest.mark.slow
 def test_views_of_ones_own_train_the_multi_view_network_with_a_gate(runs, tmp_path):
     options = {"network_options": SMALL} | QUICK
     fit = presets.train(runs, tmp_path, crop=64, crops=8, **options)
@@ -114,6 +115,7 @@ def test_choices_change_one_factor_at_a_time():
         choice.options.build()
 
 
+@pytest.mark.slow
 def test_the_study_goes_on_where_it_stopped(tmp_path):
     small = {"network_options": {"features": [4, 8], "blocks": [1, 1]}, "channels": (0.2,), "in_channels": 1}
     tiny = dataclasses.replace(presets.choices()[0].options, **small)

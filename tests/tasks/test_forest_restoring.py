@@ -139,6 +139,7 @@ def test_baselines_by_hand():
     assert (made["flat steady (planes)"] == 0.25).all(), "the only pixels that do not change"
 
 
+@pytest.mark.slow
 def test_evaluate_straight_from_archives(weights, tmp_path):
     simulator.simulate(tmp_path, 3, seed=5, incomplete=0, workers=1)
     runs = archives.ArchiveRuns(archives.scan(tmp_path).complete)
