@@ -331,6 +331,15 @@ def slides(
 
 
 @app.command(group=HOUSE)
+def page() -> None:
+    """Write docs/results.md anew from the tables stored beside the weights."""
+    from unveil import files
+    from unveil.tasks import report
+
+    print(files.write(report.PAGE, report.page(report.PAGE.read_text(encoding="utf-8"))))
+
+
+@app.command(group=HOUSE)
 def run() -> None:
     """Execute the notebooks in order and say what was made."""
     from unveil import notebooks as books

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from unveil import project
@@ -34,30 +32,37 @@ def page(text: str) -> str:
         if begin not in text or end not in text:
             raise UnveilError(f"{PAGE}: the marks {begin} and {end} are missing; put them where the table belongs")
         before, rest = text.split(begin)
-        text = f"{before}{begin}\n{tables(task)}\n{end}{rest.split(end)[1]}"
+        text = f"{before}{begin}\n\n{tables(task)}\n\n{end}{rest.split(end)[1]}"
     return text
 
 
 def tables(task: str) -> str:
-    """The stored table of a task, a Markdown table of means per group, best values not marked."""
+    """The stored table of a task in Markdown: means per model, a table for each group."""
     name, split = TABLES[task]
     path = project.weights_dir() / task / name
     if not path.is_file():
-        raise UnveilError(f"{path}: no such table; make it with python -m unveil results {task}")
-    table = pd.read_csv(path)
+        raise UnveilError(f"{path}: no such table; make it as docs/results.md says")
+    table = pd.read_csv(path, dtype={"id": str})
     parts = []
     for label, rows in table.groupby(split, sort=False) if split else [((), table)]:
-        means = rows.groupby("model", sort=False).mean(numeric_only=True).drop(columns=[*split, "mse"], errors="ignore")
-        title = " ".join(f"{name}: {value}" for name, value in zip(split, label, strict=True))
-        parts.append((f"\n**{title}**, {rows['id'].nunique()} images\n" if title else "") + _markdown(means))
-    return "\n".join(parts) + "\n"
+        means = rows.groupby("model", sort=False).mean(numeric_only=True)
+        means = means.drop(columns=[*split, "mse"], errors="ignore").dropna(axis="columns", how="all")
+        titles = [f"**{of}: {value}**" for of, value in zip(split, label, strict=True)]
+        parts.append("\n\n".join([*titles, _markdown(means)]))
+    return "\n\n".join(parts)
 
 
 def _markdown(means: pd.DataFrame) -> str:
-    lines: list[Sequence[str]] = [["", *(str(name).replace("_", " ") for name in means)], ["---", *["--:"] * means.shape[1]]]
-    lines += [[str(model).replace("_", " "), *map(_number, row)] for model, row in zip(means.index, means.to_numpy(), strict=True)]
+    head = ["", *map(_words, means)]
+    lines = [head, ["---", *["--:"] * means.shape[1]]]
+    lines += [[_words(model), *map(_number, row)] for model, row in means.iterrows()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _words(name: object) -> str:
+    return str(name).replace("_", " ")
+
+
 def _number(value: float) -> str:
-    return "" if value != value else f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 3
+    return "" if pd.isna(value) else f"{value:.{digits}f}"
