@@ -26,7 +26,8 @@ def test_a_wall_is_measured_where_it_is():
     assert frame.truth[inner].min() == frame.truth[inner].max() == 1000
     measured = frame.measured[inner].astype(float)
     assert (measured > 0).mean() > 0.9
-    assert abs(np.median(measured[measured > 0]) - 1000) < 3
+    disparity = 212 * 0.1 / (measured[measured > 0] / 1000)
+    assert abs(np.median(disparity) - 21.2) < 0.1, "the imagers are out of register by less than a tenth of a pixel"
 
 
 def test_noise_grows_with_the_square_of_distance():
