@@ -1,4 +1,4 @@
-# make run · make lab · make check · make test · make slides · make bench — see README.md
+# make run · make lab · make check · make test · make slides · make site · make bench — see README.md
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -6,7 +6,7 @@ PY      = PYTHONPATH=lib $(BIN)/python
 READY   = $(VENV)/.ready
 PYTEST  = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --ignore=tests/show/test_browser.py
 
-.PHONY: run lab check test test-browser full notebooks slides badges bench clean
+.PHONY: run lab check test test-browser full notebooks slides site badges bench clean
 
 run: $(READY)
 	$(PY) -m unveil run
@@ -34,7 +34,7 @@ test-browser: $(READY)
 full: $(READY)
 	$(PY) -m unveil train --preset full
 
-notebooks slides badges: $(READY)
+notebooks slides site badges: $(READY)
 	$(PY) -m unveil $@
 
 bench: $(READY)

@@ -331,6 +331,19 @@ def slides(
 
 
 @app.command(group=HOUSE)
+def site(*, out: Annotated[Out, about("folder of the pages")] = WORK / "site") -> None:
+    """Render the executed notebooks as a static site, with the focal scrubber at work in it."""
+    from unveil import notebooks as books
+    from unveil.show import site as pages
+    from unveil.show.widgets import focal_scrubber
+    from unveil.tasks.forest import results
+
+    # The run of the hero picture; the pin is on the person's shoulder.
+    scrubber = focal_scrubber(results.run("0_44"), heights=(0, 7), step=0.1, height=7, pin=(312, 128))
+    print(pages.build(out, [*books.course(), *books.solutions()], scrubber, progress("notebook")))
+
+
+@app.command(group=HOUSE)
 def page() -> None:
     """Write docs/results.md anew from the tables stored beside the weights."""
     from unveil import files

@@ -23,6 +23,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unveil.aos import integrator
+from unveil.aos.camera import course_rig
+from unveil.show import site, widgets
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 FLAGS = (
@@ -354,3 +358,29 @@ def test_play_pointer_keys_and_saving(scrubber):
         page.get_by_role("button", name="Save PNG").first.click()
     saved = np.asarray(Image.open(download.value.path()).convert("L"))
     assert download.value.suggested_filename.startswith("integral_") and (saved == found).all()
+
+
+def test_scrubber_in_the_static_site(browser, tmp_path):
+    """A page from the disk, without kernel, server or network: its slider is dragged, and the picture follows."""
+    views = np.random.default_rng(0).integers(0, 256, (11, 96, 96), dtype=np.uint8)
+    scrubber = widgets.focal_scrubber(views, truth=views[0], heights=(0, 12))
+    index = site.build(tmp_path, [], scrubber)
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.goto(index.as_uri())
+    page.locator(".unveil-scrubber canvas[data-drawn]").wait_for(timeout=20_000)
+    before, _ = picture(page)
+    slider = page.get_by_role("slider", name="Focal height")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + 8, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=9)
+    page.mouse.up()
+    found, drawn = picture(page)
+    assert 3 < drawn["height"] < 9 and worst(found, before) > 5
+    assert worst(found, integrator.integrate(views, course_rig(), drawn["height"]).image[0]) <= 1
+    page.locator(".unveil-scrubber input[value=truth]").check()
+    assert (picture(page)[0] == views[0]).all() and not errors
+    page.close()
