@@ -331,6 +331,18 @@ def slides(
 
 
 @app.command(group=HOUSE)
+def fetch(
+    name: Literal["flight", "focal_stack", "course_pairs", "course_run"],
+    *,
+    local: Annotated[Given | None, Parameter("--from", help="folder to copy from instead of downloading")] = None,
+) -> None:
+    """Bring public data into data/reference, with their licence, checked by SHA-256; a repeated call goes on."""
+    from unveil import fetch as fetching
+
+    print(f"{name} is in {fetching.fetch(name, local, progress('B'))}")
+
+
+@app.command(group=HOUSE)
 def site(*, out: Annotated[Out, about("folder of the pages")] = WORK / "site") -> None:
     """Render the executed notebooks as a static site, with the focal scrubber at work in it."""
     from unveil import notebooks as books

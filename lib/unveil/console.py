@@ -77,7 +77,7 @@ def progress(unit: str) -> Callable[[int, int], None] | None:
         return None
     from tqdm import tqdm
 
-    bar = tqdm(unit=unit, leave=False)
+    bar = tqdm(unit=unit, unit_scale=unit == "B", leave=False)
 
     def update(done: int, total: int) -> None:
         bar.total = total
