@@ -215,18 +215,18 @@ def evaluate(
 
 @app.command(group=FOREST)
 def restore(
-    folder: Annotated[Given, about("PNGs named by height, or views of a run, or a folder of such folders")],
+    given: Annotated[Given, about("folder of integral images or views, of many runs, or of such folders; or a ZIP")],
     *,
     out: Annotated[Out, about("folder for prediction.png and comparison.png")],
     weights: Annotated[Given | None, about("safetensors file; without it the shipped ones")] = None,
     ground: Annotated[float, about("height of the ground in metres, of views with poses.json")] = 0.0,
 ) -> int:
     """Restore integral images or views of runs (mean of four mirrored inputs)."""
-    if not folder.is_dir():
-        raise UnveilError(f"{folder}: no folder; give a folder of PNGs named by height in cm, or of a run's views")
+    if not given.is_dir() and given.suffix.lower() != ".zip":
+        raise UnveilError(f"{given}: no folder and no ZIP; give PNGs named by height in cm, or a run's views")
     from unveil.tasks.forest import restoring
 
-    results = restoring.restore_folders(folder, out, weights, ground, progress("tile"))
+    results = restoring.restore_folders(given, out, weights, ground, progress("tile"))
     return 1 if any(done.error for done in results) else 0
 
 

@@ -1,6 +1,9 @@
 """Folders restored, and runs scored beside all baselines."""
 
+import io
+import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,7 +16,9 @@ from unveil.aos.camera import course_rig
 from unveil.aos.images import to_uint8
 from unveil.errors import UnveilError
 from unveil.restore import weights as kept
+from unveil.restore.networks import NETWORKS
 from unveil.restore.options import Options
+from unveil.show import figures
 from unveil.tasks.forest import restoring
 
 
@@ -96,8 +101,94 @@ def test_a_bad_folder_does_not_harm_the_others(planes, weights, tmp_path, capsys
     assert restore(many, "--out", tmp_path / "out", "--weights", weights) == 1
     said = capsys.readouterr()
     assert "bad: not restored" in said.err and "integral_060cm.png" in said.err and "\n" not in said.err.strip()
-    assert "2 folders: mean PSNR" in said.out
+    assert "2 runs: mean PSNR" in said.out
     assert (tmp_path / "out" / "good" / "prediction.png").exists() and not (tmp_path / "out" / "bad").exists()
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """Three runs of 64 × 64 pixels whose files lie in one folder; the last lacks a view."""
+    folder = tmp_path / "batch"
+    folder.mkdir()
+    for number, pose in enumerate(("laying", "sitting", "none")):
+        run = simulator.simulate_run(3, number, density=0, pose=pose)
+        for i, view in enumerate(run.views[: 11 if number < 2 else 10]):
+            Image.fromarray(np.ascontiguousarray(view[:64, :64])).save(folder / f"0_{number}_pose_{i}_thermal.png")
+        Image.fromarray(np.ascontiguousarray(run.truth[:64, :64])).save(folder / f"0_{number}_GT_pose_0_thermal.png")
+    return folder
+
+
+def test_a_folder_of_many_runs(batch, weights, tmp_path, capsys):
+    assert restore(batch, "--out", tmp_path / "out", "--weights", weights) == 1
+    said = capsys.readouterr()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"0_0", "0_1"}
+    assert "0_2: not restored" in said.err and "missing: pose_10" in said.err and "2 runs: mean PSNR" in said.out
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for path in batch.glob("0_1_*"):
+        shutil.copy(path, alone)
+    restore(alone, "--out", tmp_path / "o", "--weights", weights)
+    same = [(place / "prediction.png").read_bytes() for place in (tmp_path / "o", tmp_path / "out" / "0_1")]
+    assert same[0] == same[1]
+
+
+def test_a_zip_of_runs_and_folders(batch, planes, weights, tmp_path, capsys):
+    archive = tmp_path / "mixed.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        for path in [*batch.iterdir(), *planes.iterdir()]:
+            out.write(path, f"../{path.parent.name}/{path.name}")
+    content = bytearray(archive.read_bytes())
+    at = content.index(b"0_1_pose_4_thermal.png") + 60
+    content[at] ^= 255
+    archive.write_bytes(content)
+    assert restore(archive, "--out", tmp_path / "out", "--weights", weights) == 1
+    said = capsys.readouterr().err
+    assert "0_1: not restored" in said and "0_1_pose_4_thermal.png" in said
+    assert f"0_2: not restored: {archive}/batch/0_2: of the views" in said, "the temporary folder is not named"
+    made = {str(path.parent.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("prediction.png")}
+    assert made == {"batch/0_0", "planes"}, "below the folder asked for, whatever the archive says"
+    (tmp_path / "bad.zip").write_bytes(b"no archive")
+    assert restore(tmp_path / "bad.zip", "--out", tmp_path / "out") == 2
+    assert "bad.zip" in capsys.readouterr().err
+
+
+def test_a_flight_in_a_zip(weights, tmp_path):
+    run, rig = simulator.simulate_run(3, 0, density=0, pose="none"), course_rig()
+    poses = {"imagefiles": [f"{i}.png" for i in range(4)], "views": rig.extrinsics[:4].tolist(), "fov": 50.0}
+    with zipfile.ZipFile(tmp_path / "flight.zip", "w") as out:
+        out.writestr("poses.json", json.dumps(poses))
+        for i, view in enumerate(run.views[:4]):
+            file = io.BytesIO()
+            Image.fromarray(view).save(file, "PNG")
+            out.writestr(f"images/{i}.png", file.getvalue())
+    (done,) = restoring.restore_folders(tmp_path / "flight.zip", tmp_path / "out", weights)
+    assert not done.error and (tmp_path / "out" / "prediction.png").is_file()
+
+
+def test_a_person_has_a_row_and_a_box(planes, weights, tmp_path, monkeypatch):
+    picture = np.full((90, 121), 0.3, np.float32)
+    picture[20:40, 30:38], picture[60:75, 90:100] = 0.9, 0.8
+    monkeypatch.setattr(restoring, "predict", lambda model, x, **more: picture)
+    drawn = []
+    monkeypatch.setattr(figures, "withdraw", drawn.append)
+    (done,) = restoring.restore_folders(planes, tmp_path / "out", weights)
+    assert "person 1" in done.note and "person 2" in done.note and "presence" not in done.note, "it has no gate"
+    first, *_ = drawn[0].axes
+    assert len(drawn[0].axes) == 9 and len(first.patches) == 2
+    people = restoring._people((255 * picture).astype(np.uint8), np.where(picture == np.float32(0.8), 0.97, 0.6))
+    assert (
+        list(people) == ["person 1 presence 0.97", "person 2 presence 0.60"]
+        and people["person 1 presence 0.97"][65, 95]
+    )
+
+
+def test_presence_is_the_gates_in_any_size():
+    torch.manual_seed(0)
+    model = NETWORKS["level"](5, features=(4, 8), blocks=(1, 1), gate=(0.3, 0.5))
+    x = torch.rand(1, 5, 24, 32)
+    asked = restoring.Presence(model)
+    np.testing.assert_allclose(asked(x).detach(), torch.sigmoid(model.answer(x)[2]).detach())
+    assert asked(x[..., :21, :30]).shape == (1, 1, 21, 30)
 
 
 def test_tiny_pictures_beside_its_own_outputs(planes, weights, tmp_path, capsys):

@@ -20,7 +20,7 @@ from unveil.errors import UnveilError
 FEWEST = 3  # views of one's own that make an integral
 _PLANE = re.compile(r"(?:.*_)?(-?\d{1,5})cm|(-?\d{1,5})|FP_(-?\d+\.\d+)(?:_resized)?", re.IGNORECASE)
 _VIEW = re.compile(r"(?:(.*)_)?pose_(\d+)_thermal", re.IGNORECASE)
-_TRUTH = re.compile(r"gt|(?:.*_)?GT_pose_0_thermal", re.IGNORECASE)
+_TRUTH = re.compile(r"gt|(?:(.*)_)?GT_pose_0_thermal", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -100,22 +100,28 @@ class Folder:
         return to_uint8(image), Choice(tuple(range(len(wanted))), wanted, wanted)
 
 
-def read_folder(path: str | Path) -> Folder:
+def run_of(name: str) -> str | None:
+    """The run that the name of a view or truth begins with (0_7 of 0_7_pose_3_thermal.png); None for other names."""
+    match = _TRUTH.fullmatch(Path(name).stem) or _VIEW.fullmatch(Path(name).stem)
+    return match and match[1]
+
+
+def read_folder(path: str | Path, pictures: Iterable[Path] | None = None) -> Folder:
     """Read one run given as pictures: a focal stack, the 11 views of the course rig, or views with poses.
 
     Planes are named by their height in cm (``000.png``, ``integral_060cm.png``) or, as JKU's tools do, in metres
     (``FP_0.20.png``, ``FP_1.00_resized.png``). Views are named ``…pose_0_thermal.png`` to ``…pose_10_thermal.png``, or
     are those of a ``poses.json`` that names them, see :func:`flights.read`; they win over planes. The truth is
     ``gt.png`` or ``…GT_pose_0_thermal.png``. All are of one size and 8-bit gray (or RGB with equal channels): PNG, JPEG
-    or TIFF.
+    or TIFF. Of a folder that holds many runs, ``pictures`` are those of one, and ``path`` is what errors call it.
 
     Raises UnveilError for no such folder, no planes nor views in it, two files for one plane, and pictures that cannot
     be read, are not 8-bit gray or differ in size.
     """
     path = Path(path)
-    if not path.is_dir():
+    if pictures is None and not path.is_dir():
         raise UnveilError(f"{path} is no folder: give a folder of PNGs named by height in cm, or of a run's 11 views")
-    views, planes, truths, others = _sort(path)
+    views, planes, truths, others = _sort(path, path.iterdir() if pictures is None else pictures)
     poses = path / "poses.json"
     if poses.is_file() and "imagefile" in poses.read_text("utf-8", errors="replace"):
         return _flown(path, truths)
@@ -163,12 +169,14 @@ def _flown(path: Path, truths: list[Path]) -> Folder:
     return Folder(path, (), views[:0], truth, views, tuple(notes), flight.cameras, flight.target)
 
 
-def _sort(path: Path) -> tuple[dict[str, dict[int, Path]], dict[float, Path], list[Path], list[str]]:
-    """The folder's pictures by their names: views by prefix and pose, planes by height, truths, names of others."""
+def _sort(
+    path: Path, pictures: Iterable[Path]
+) -> tuple[dict[str, dict[int, Path]], dict[float, Path], list[Path], list[str]]:
+    """Pictures by their names: views by prefix and pose, planes by height, truths, names of others."""
     views: dict[str, dict[int, Path]] = {}
     planes: dict[float, Path] = {}
     truths, others = [], []
-    for file in sorted(item for item in path.iterdir() if item.suffix.lower() in SUFFIXES and not item.is_dir()):
+    for file in sorted(item for item in pictures if item.suffix.lower() in SUFFIXES and not item.is_dir()):
         if _TRUTH.fullmatch(file.stem):
             truths.append(file)
         elif match := _VIEW.fullmatch(file.stem):

@@ -429,13 +429,19 @@ def _outline(axis: Axes, mask: np.ndarray) -> None:
 
 def _enlarge(axis: Axes, array: np.ndarray, box: Box, white: float | None, error: bool) -> None:
     colour = COLOURS["orange"]
-    top, left, height, width = box
-    axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.2))
+    frame(axis, box)
     inset = axis.inset_axes([0.54, 0.02, 0.44, 0.44])
     _draw(inset, cut(array, box), _white(array, white), error)
     inset.set(xticks=[], yticks=[])
     inset.grid(False)
     inset.spines[:].set(visible=True, color=colour, linewidth=1.2)
+
+
+def frame(axis: Axes, box: Box) -> None:
+    """Draw a box of pixels on an image."""
+    top, left, height, width = box
+    colour = COLOURS["orange"]
+    axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.2))
 
 
 def _frame(array: np.ndarray, text: str, reduce: int, white: float | None) -> Image.Image:

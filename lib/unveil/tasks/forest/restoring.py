@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 
 from unveil import files
-from unveil.aos import folders, integrator
+from unveil.aos import folders, integrator, zips
 from unveil.aos.camera import CENTER_VIEW, Cameras, course_rig
 from unveil.aos.images import to_uint8
 from unveil.errors import UnveilError
@@ -29,8 +32,12 @@ from unveil.tasks.forest.pairs import WEIGHTS, FocalPairs, Place, StackPairs, fe
 OUTPUTS = ("prediction.png", "comparison.png")
 TILE, OVERLAP = 1024, 128
 """Pictures of more than two tiles are restored tile by tile; a tile holds enough ground to tell its level."""
+ZOOM, SHOWN = 96, 6
+"""Side in pixels of the part around a person that a comparison enlarges, and the most persons for whom it does so."""
+LARGEST = 1 << 28  # bytes of one picture in an archive
 
 Progress = Callable[[int, int], None]
+Read = Callable[[], folders.Folder]
 
 
 class Weights(NamedTuple):
@@ -146,8 +153,19 @@ def evaluate(path: Place | None, runs: Any, ids: Sequence[str] | None = None) ->
     )
 
 
+class Presence(Restorer):
+    """The probability by which a network's gate decides, (B, 1, H, W) in [0, 1], with the paddings of its answer."""
+
+    def __init__(self, model: Restorer) -> None:
+        super().__init__(model.in_channels, 1, model.multiple)
+        self.model, self.fits = model, model.fits
+
+    def restore(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.model.answer(x)[2])
+
+
 class Restored(NamedTuple):
-    """One restored folder and its metrics where a truth lies in it, or the error that kept it from being restored."""
+    """One restored run and its metrics where a truth lies with it, or the error that kept it from being restored."""
 
     folder: Path
     note: str = ""
@@ -156,19 +174,20 @@ class Restored(NamedTuple):
 
 
 def restore_folders(
-    folder: Place, out: Place, path: Place | None = None, ground: float = 0.0, progress: Progress | None = None
+    given: Place, out: Place, path: Place | None = None, ground: float = 0.0, progress: Progress | None = None
 ) -> list[Restored]:
-    """Restore a folder of integral images or views, or every such folder in it, into ``out`` (or ``out/<name>``).
+    """Restore every run of a folder, of the folders in it, or of a ZIP archive, into ``out`` (or ``out/<run>``).
 
-    Writes ``prediction.png`` (8-bit gray levels as in the input, the mean over four mirrored inputs) and
-    ``comparison.png``. Of views with poses, heights count from the plane ``ground`` metres above the poses' origin. A
-    folder that cannot be read is reported and does not harm the others. ``progress`` counts tiles of large pictures.
+    A run is a folder of integral images or views, or those files of a folder whose names begin with its id. Writes
+    ``prediction.png`` (8-bit gray levels as in the input, the mean over four mirrored inputs) and ``comparison.png``.
+    Of views with poses, heights count from the plane ``ground`` metres above the poses' origin. A run that cannot be
+    read is reported and does not harm the others. ``progress`` counts tiles of large pictures.
     """
     loaded: dict[Path, Weights] = {Path(path): load(path)} if path else {}
     results = []
-    for source, place in _sources(Path(folder), Path(out)):
+    for source, read, place in _sources(Path(given), Path(out)):
         try:
-            found = folders.read_folder(source)
+            found = read()
             # Views hold more than integrals.
             suited = "focal_stack" if found.views is None else "multi_view"
             chosen = Path(path or WEIGHTS / f"{suited}.safetensors")
@@ -185,30 +204,82 @@ def restore_folders(
     if len(scored) > 1:
         psnr, region, people = scored["psnr"].mean(), scored["region_psnr"], scored["found"].dropna()
         print(
-            f"{len(scored)} folders: mean PSNR {psnr:.1f} dB, person's region {region.mean():.1f} dB "
+            f"{len(scored)} runs: mean PSNR {psnr:.1f} dB, person's region {region.mean():.1f} dB "
             f"(median {region.median():.1f}), {people.sum():.0f} of {len(people)} people found"
         )
     return results
 
 
-def _sources(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    def pictures(place: Path) -> bool:
-        """Whether there are pictures other than those that an earlier call may have written here."""
-        return any(item.suffix.lower() in folders.SUFFIXES and item.name not in OUTPUTS for item in place.iterdir())
+def _sources(given: Path, out: Path) -> Iterator[tuple[Path, Read, Path]]:
+    """Each run: what to call it, how to read it, where its pictures go."""
 
-    inner = sorted(item for item in folder.iterdir() if item.is_dir() and item.resolve() != out.resolve())
+    def pictures(place: Path) -> list[Path]:
+        """The pictures but those that an earlier call may have written here; a pose file stands for those below it."""
+        kinds = (item for item in place.iterdir() if item.suffix.lower() in folders.SUFFIXES and not item.is_dir())
+        return [item for item in kinds if item.name not in OUTPUTS] or list(place.glob("poses.json"))
+
+    if not given.is_dir():
+        yield from _zipped(given, out)
+        return
+    inner = sorted(item for item in given.iterdir() if item.is_dir() and item.resolve() != out.resolve())
     inner = [item for item in inner if pictures(item) or not any(item.iterdir())]
-    if pictures(folder) or not inner:
-        yield folder, out
-    else:
-        yield from ((item, out / item.name) for item in inner)
+    own = bool(pictures(given) or not inner)
+    for folder, place in [(given, out)] if own else [(item, out / item.name) for item in inner]:
+        runs = _by_run(pictures(folder))
+        if len(runs) < 2:
+            yield folder, partial(folders.read_folder, folder), place
+        else:
+            for run, some in runs.items():
+                yield folder / run, partial(folders.read_folder, folder / run, some), place / run
+
+
+def _by_run(items: Iterable[Any]) -> dict[str, list[Any]]:
+    """Files or members, which have a ``name``, by the run that it begins with."""
+    runs: dict[str, list[Any]] = {}
+    for item in items:
+        if run := folders.run_of(item.name.rpartition("/")[2]):
+            runs.setdefault(run, []).append(item)
+    return dict(sorted(runs.items()))
+
+
+def _zipped(archive: Path, out: Path) -> Iterator[tuple[Path, Read, Path]]:
+    """The runs of an archive; each is unpacked by itself while it is read."""
+    listing = zips.listing(archive)
+    inside: dict[str, list[zips.Member]] = {}
+    for member in listing.members:
+        folder, _, name = member.name.replace("\\", "/").rpartition("/")
+        wanted = Path(name).suffix.lower() in folders.SUFFIXES and name not in OUTPUTS or name == "poses.json"
+        if wanted and "__MACOSX" not in folder:
+            inside.setdefault(folder.removesuffix("images").strip("/"), []).append(member)
+    if not inside:
+        raise UnveilError(f"{archive}: {listing.reason or 'holds no pictures; name a ZIP of runs'}")
+    if listing.reason:
+        yield archive, partial(_unpacked, archive, [], archive, listing.reason), out
+    for folder, members in sorted(inside.items()):
+        # No name in an archive decides that something is written elsewhere than below ``out``.
+        parts = [part.replace(":", "_") for part in folder.split("/") if part.strip(".")] if len(inside) > 1 else []
+        runs = _by_run(members)
+        for run, some in (runs if len(runs) > 1 else {"": members}).items():
+            called = archive.joinpath(*parts, run)
+            yield called, partial(_unpacked, archive, some, called), out.joinpath(*parts, run)
+
+
+def _unpacked(archive: Path, members: Iterable[zips.Member], called: Path, reason: str = "") -> folders.Folder:
+    if reason:
+        raise UnveilError(f"{archive}: {reason}")
+    with tempfile.TemporaryDirectory() as folder, zips.opened([archive]) as handles:
+        try:
+            for member in members:
+                data = zips.read(member, handles[archive], LARGEST)
+                Path(folder, member.name.replace("\\", "/").rpartition("/")[2]).write_bytes(data)
+            return dataclasses.replace(folders.read_folder(folder), path=called)
+        except UnveilError as error:
+            raise UnveilError(str(error).replace(folder, str(called))) from error
 
 
 def _restore(
     found: folders.Folder, out: Path, one: Weights, ground: float = 0.0, progress: Progress | None = None
 ) -> Restored:
-    from unveil.show import figures
-
     if one.takes_views and found.views is None:
         raise UnveilError(f"{found.path}: {one.name} needs a run's views, and here are only integral images")
     stack, choice = found.stack(integrator.HEIGHTS if one.takes_views else one.options.channels, ground)
@@ -216,8 +287,10 @@ def _restore(
     if one.takes_views:
         inputs = one.inputs(found.views, found.cameras, found.target, ground)
         note = f"{len(found.views)} views registered on {', '.join(f'{h:g}' for h in one.options.channels)} m"
-    tile = TILE if inputs[0].size > 2 * TILE**2 else None
-    gray = to_uint8(255 * predict(one.model, inputs, flips=True, tile=tile, overlap=OVERLAP, progress=progress))
+    how = {"tile": TILE if inputs[0].size > 2 * TILE**2 else None, "overlap": OVERLAP, "progress": progress}
+    gray = to_uint8(255 * predict(one.model, inputs, flips=True, **how))
+    gated = getattr(one.model, "gate", None) is not None
+    presence = predict(Presence(one.model), inputs, **how) if gated else None
     middle, title, metrics = len(stack) // 2, "restored", None
     if found.truth is not None:
         images = {name: answer(stack / 255) for name, answer in baselines(choice.heights).items()}
@@ -226,9 +299,39 @@ def _restore(
         metrics = pd.DataFrame(rows).T.rename_axis("image")
         title = f"restored · {metrics.loc['restored', 'psnr']:.1f} dB"
     panels = {f"integral at {choice.heights[middle]:g} m": stack[middle], title: gray}
+    panels |= {} if found.truth is None else {"truth": found.truth}
     with files.replacing(out / OUTPUTS[0]) as temporary:
         Image.fromarray(gray).save(temporary)
-    drawn = figures.show(panels if found.truth is None else panels | {"truth": found.truth}, size=4.0)
+    people = _people(gray, presence)
+    files.write(out / OUTPUTS[1], _comparison(panels, people))
+    said = ", ".join(people) or "nobody found"
+    return Restored(found.path, "; ".join([f"{one.name}: {note}", said, *found.notes]), metrics)
+
+
+def _people(gray: np.ndarray, presence: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The masks of the objects in a restored picture, the most certain (else the largest) first, by what is said of
+    them: the presence that lets an object pass the gate is its highest.
+    """
+    labels = persons.segment(gray)
+    masks = [labels == number for number in range(1, labels.max() + 1)]
+    worth = [mask.sum() if presence is None else presence[mask].max() for mask in masks]
+    order = np.argsort(worth)[::-1]
+    note = "" if presence is None else " presence {:.2f}"
+    return {f"person {n}{note.format(worth[i])}": masks[i] for n, i in enumerate(order, 1)}
+
+
+def _comparison(panels: dict[str, np.ndarray], people: dict[str, np.ndarray]) -> bytes:
+    """The panels with a box around each person, and below them a row of the same panels enlarged for each."""
+    from unveil.show import figures
+
+    shape = next(iter(panels.values())).shape
+    boxes = {name: figures.crop_around(mask, ZOOM, shape) for name, mask in list(people.items())[:SHOWN]}
+    rows = {"" if boxes else "whole": panels}
+    for name, box in boxes.items():
+        rows[name.replace(" presence", "\npresence")] = {title: figures.cut(i, box) for title, i in panels.items()}
+    drawn = figures.show(rows, size=3.4)
     figures.withdraw(drawn)
-    files.write(out / OUTPUTS[1], figures.png(drawn))
-    return Restored(found.path, "; ".join([f"{one.name}: {note}", *found.notes]), metrics)
+    for axis in drawn.axes[: len(panels)]:
+        for box in boxes.values():
+            figures.frame(axis, box)
+    return figures.png(drawn)
