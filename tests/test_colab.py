@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 
 from unveil import notebooks, project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):

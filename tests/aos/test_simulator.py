@@ -91,6 +91,7 @@ def test_views_shift_with_height():
     assert np.diff(middle).mean() == pytest.approx(256 / np.tan(np.radians(25)) / (35 - 0.3), abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_forest_is_as_dense_as_the_course():
     weights = {}
     for density in (100, 200):
@@ -205,6 +206,7 @@ def test_archives_have_the_layout_of_the_course(written):
         assert run.parameters == expected.parameters
 
 
+@pytest.mark.slow
 def test_archives_do_not_depend_on_the_number_of_workers(written, tmp_path):
     paths, options, _ = written
     again = simulate(tmp_path, workers=2, **options)

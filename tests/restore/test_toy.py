@@ -99,6 +99,7 @@ def test_colour_at_twice_the_size_learns(network, sets, tmp_path):
     np.testing.assert_allclose(predict(model, given, tile=10, overlap=4), predict(model, given), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_is_the_uninterrupted_one(sets, tmp_path):
     whole = training.train(OPTIONS, *sets, tmp_path / "whole")
 
