@@ -79,6 +79,24 @@ np.savez("answers.part.npz", heights=heights, integral=full, three=three, view=s
 os.replace("answers.part.npz", "answers.npz")
 """
 
+BROWSER = """
+import time
+import numpy as np
+import pandas as pd
+from unveil.show import widgets
+rng = np.random.default_rng(0)
+runs = pd.DataFrame({"id": [f"0_{i}" for i in range(240)], "pose": ["laying", "sitting", "idle"] * 80})
+runs = runs.assign(psnr=20 + np.arange(240) / 12, region_psnr=10 + rng.random(240) * 10)
+
+def made(run_id):
+    time.sleep(0.3)
+    images = np.full((4, 512, 512), int(run_id[2:]), np.uint8)
+    images[:, 100:120, 400:420] = 250
+    return dict(zip(("integral", "multi-view network", "truth", "presence"), images))
+
+browser = widgets.ResultsBrowser(runs, made)
+browser"""
+
 PICTURE = """() => {
   const canvas = document.querySelector(".unveil-scrubber canvas");
   const rgba = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -179,17 +197,21 @@ class Lab:
             self.server.kill()
         self.log.close()
 
-    def run(self, page: playwright.Page, content: dict) -> dict[str, np.ndarray]:
-        """Open a notebook, run all its cells and one more that computes what the pictures should be."""
+    def open(self, page: playwright.Page, content: dict) -> None:
+        """Open a notebook and run all its cells."""
         path = self.folder / "notebooks" / "scrub.ipynb"
-        content["cells"] += notebook([ANSWERS])["cells"]
         path.write_text(json.dumps(content))
         page.goto(f"{self.url}/lab/tree/notebooks/scrub.ipynb?reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=90_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        answers = path.with_name("answers.npz")
+
+    def run(self, page: playwright.Page, content: dict) -> dict[str, np.ndarray]:
+        """Open a notebook with a scrubber, run its cells and one more that computes what the pictures should be."""
+        content["cells"] += notebook([ANSWERS])["cells"]
+        self.open(page, content)
+        answers = self.folder / "notebooks" / "answers.npz"
         deadline = time.monotonic() + 600
         while not answers.exists():
             failed = page.locator(
@@ -358,6 +380,62 @@ def test_play_pointer_keys_and_saving(scrubber):
         page.get_by_role("button", name="Save PNG").first.click()
     saved = np.asarray(Image.open(download.value.path()).convert("L"))
     assert download.value.suggested_filename.startswith("integral_") and (saved == found).all()
+
+
+def shots(page, name: str) -> None:
+    if os.environ.get("UNVEIL_BROWSER_SHOTS"):
+        page.screenshot(path=Path(os.environ["UNVEIL_BROWSER_SHOTS"]) / f"{name}.png")
+
+
+def test_results_browser(browser, tmp_path):
+    """Dots, buttons and ids open runs; what is made already is there at once; the curtain and the zoom move."""
+    with Lab(tmp_path) as lab:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        lab.open(page, notebook([BROWSER]))
+        root = page.locator(".unveil-browser")
+        first = root.get_attribute("data-asked", timeout=60_000)
+
+        def opened(run: str) -> float:
+            page.wait_for_function(f"() => document.querySelector('.unveil-browser').dataset.shown === '{run}'")
+            return float(root.get_attribute("data-milliseconds"))
+
+        opened(first)
+        root.scroll_into_view_if_needed()
+        assert root.get_by_text("1 of 240", exact=True).is_visible()
+        page.wait_for_timeout(1000)
+        root.get_by_role("button", name="Next").click()
+        second = root.get_attribute("data-asked")
+        times = {"next, made ahead": opened(second)}
+        assert second != first
+        root.get_by_role("button", name="Previous").click()
+        times["back"] = opened(first)
+        root.locator("circle[data-id='0_77']").dispatch_event("click")
+        assert "Restoring 0_77" in root.inner_text(), "a sign of life while it is made"
+        times["a dot, made now (0.3 s)"] = opened("0_77")
+        field = root.get_by_label("run", exact=True)
+        field.fill("0_200")
+        field.press("Enter")
+        opened("0_200")
+        assert "psnr" in root.locator("[role=status]").inner_text()
+        print("\nresults browser, ms from click to pictures:", times)
+        if os.getloadavg()[0] < (os.cpu_count() or 1):
+            assert max(times["next, made ahead"], times["back"]) <= 300
+
+        root.get_by_label("pose").select_option("idle")
+        page.wait_for_function("() => document.querySelectorAll('.unveil-browser circle').length === 80")
+        assert root.get_by_label("left").input_value() == "multi-view network", "the last answer beside the truth"
+        wipe = root.locator(".unveil-wipe").bounding_box()
+        page.mouse.move(wipe["x"] + wipe["width"] / 2, wipe["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(wipe["x"] + wipe["width"] / 4, wipe["y"] + 50, steps=4)
+        page.mouse.up()
+        curtain = float(root.get_by_label("curtain").input_value())
+        assert curtain == pytest.approx(25, abs=2)
+        before = root.locator(".unveil-wipe img").first.bounding_box()["width"]
+        root.get_by_label("zoom").evaluate("(i) => { i.value = 4; i.dispatchEvent(new Event('input')); }")
+        assert root.locator(".unveil-wipe img").first.bounding_box()["width"] == pytest.approx(4 * before, rel=0.01)
+        shots(page, "results_browser")
+        page.close()
 
 
 def test_scrubber_in_the_static_site(browser, tmp_path):

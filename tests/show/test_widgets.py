@@ -106,6 +106,18 @@ def table() -> pd.DataFrame:
     ).assign(mse=np.arange(8.0))
 
 
+def browser_of(lookup):
+    """A results browser, and what it has sent."""
+    browser, sent = widgets.ResultsBrowser(table(), lookup), []
+    browser.send = lambda content, buffers=(): sent.append((content, buffers))
+    return browser, sent
+
+
+def settled(browser):
+    """Wait until all pictures that were asked for are made."""
+    browser._worker.submit(int).result(10)
+
+
 def test_results_browser_picks_by_pose_density_and_rank():
     asked = []
 
@@ -113,22 +125,49 @@ def test_results_browser_picks_by_pose_density_and_rank():
         asked.append(run)
         return {"view": VIEWS[0], "prediction": VIEWS[1] / 255, "truth": VIEWS[0]}
 
-    browser = widgets.ResultsBrowser(table(), lookup)
-    assert browser.run["id"] == "0_7" and asked == ["0_7"]
+    browser, sent = browser_of(lookup)
+    assert browser.run["id"] == "0_7" and asked == [], "nothing is made before somebody looks"
     assert browser.pick("worst", pose="idle")["id"] == "0_1"
     assert browser.pick("best", pose="laying", density=0)["id"] == "0_2"
     assert browser.pick("median", pose="none") is None
-    browser._choices["pose"].value = "laying"
-    assert [label[:3] for label in browser._slider.options] == ["0_6", "0_4", "0_2", "0_0"]
-    browser._slider.index = 3
-    assert asked[-1] == "0_0" and "psnr 20" in browser._text.value and browser.run["id"] == "0_0"
-    assert Image.open(io.BytesIO(browser._image.value)).width > 500
-    browser._metric.value = "mse"
-    assert browser.run["id"] == "0_0" and len(asked) == len(set(asked)), "best first; no run is looked up twice"
+    browser.chosen = {"pose": "laying", "density": "all"}
+    assert browser.shown == ["0_6", "0_4", "0_2", "0_0"]
+    browser.run_id = "0_4"
+    settled(browser)
+    assert asked == ["0_4", "0_6", "0_2"], "first the run, then its neighbours"
+    browser.run_id = "0_2"
+    settled(browser)
+    assert len(asked) == len(set(asked)), "no run is looked up twice"
+    content, pictures = sent[-1]
+    assert content["id"] == "0_2" and content["names"] == ["view", "prediction", "truth", "error"]
+    assert "psnr 22" in content["text"] and content["compared"] == ["prediction", "truth"]
+    assert (np.asarray(Image.open(io.BytesIO(pictures[2]))) == VIEWS[0]).all()
+    assert Image.open(io.BytesIO(pictures[3])).mode == "RGB", "the error is signed"
+    browser.chosen, browser.metric = {}, "mse"
+    assert browser.shown[0] == "0_0", "best first"
     titles = [axis.get_title() for axis in browser.filmstrip(["best"]).axes]
     assert titles == ["view", "prediction", "truth", "error"]
     with pytest.raises(UnveilError, match="columns"):
         widgets.ResultsBrowser(table().drop(columns="psnr"), lookup)
+
+
+def test_a_run_that_cannot_be_made_is_said():
+    def lookup(run):
+        raise UnveilError("no such run")
+
+    browser, sent = browser_of(lookup)
+    browser._open()
+    settled(browser)
+    assert sent[-1][0] == {"type": "failed", "id": "0_7", "text": "0_7: no such run"}
+
+
+def test_the_zoom_goes_to_what_stands_out_of_the_truth():
+    truth = np.full((40, 80), 20, np.uint8)
+    truth[28:32, 58:62] = 250
+    browser, sent = browser_of(lambda run: {"prediction": truth, "truth": truth, "presence": truth / 255})
+    browser._open()
+    settled(browser)
+    assert sent[0][0]["center"] == pytest.approx([60 / 80, 30 / 40]) and sent[0][0]["aspect"] == 2
 
 
 def test_training_monitor_follows_a_log(tmp_path):

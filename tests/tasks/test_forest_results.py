@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from unveil.aos import simulator
 from unveil.errors import UnveilError
-from unveil.tasks.forest import results
+from unveil.restore.options import Options
+from unveil.tasks.forest import restoring, results
 
 
 def test_the_shipped_table_is_in_words():
@@ -64,3 +66,12 @@ def test_a_reference_folder_without_a_truth_is_named(tmp_path, monkeypatch):
         Image.fromarray(np.full((64, 64), height, np.uint8)).save(folder / f"{height:03d}.png")
     with pytest.raises(UnveilError, match="one: holds no truth"):
         results.course_runs(tmp_path / "out")
+
+
+def test_what_the_browser_compares():
+    torch.manual_seed(0)
+    small = {"features": (4, 8), "blocks": (1, 1), "gate": (0.3, 0.5)}
+    options = Options(network="level", network_options=small, channels=(0.2, 1.0), in_channels=2)
+    seen = results.browsed("0_44", restoring.Weights("small", options.build().eval(), options))
+    assert list(seen) == ["single view", "integral", "small", "presence", "truth"]
+    assert all(image.shape == (512, 512) and 0 <= image.min() and image.max() <= 1 for image in seen.values())

@@ -310,6 +310,19 @@ def bars(
     return ax.figure
 
 
+def pixels(image: ArrayLike, error: bool = False, white: float | None = None) -> bytes:
+    """An image as a PNG of its own pixels, on the gray scale of :func:`show`, or signed as its ``errors`` are."""
+    array = _array(image)
+    top = _white(np.abs(array) if error else array, white)
+    if error:
+        values = matplotlib.colormaps["RdBu_r"](array / top + 0.5)[..., :3]
+    else:
+        values = np.nan_to_num(array.astype(np.float32)) / top
+    file = io.BytesIO()
+    Image.fromarray(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def png(fig: Figure, dpi: float | None = None) -> bytes:
     """The figure as a PNG file without dates, at its own resolution unless ``dpi`` is given."""
     file = io.BytesIO()

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,21 +127,30 @@ def focal_scrubber(
     )
 
 
-class ResultsBrowser(ipywidgets.VBox):
-    """Pick pose, density and a run; see its pictures side by side with its metrics. ``.run`` is the row of the table.
+class ResultsBrowser(anywidget.AnyWidget):
+    """Every run of a table: sorted, scattered, and its pictures compared under a curtain. ``.run`` is the open row.
 
-    Runs stand on a slider, the best one first, which the arrow keys move from run to run.
+    Open a run by its id, by a dot of the scatter or with the arrow keys. Its pictures are made in a thread, then those
+    of its neighbours, and kept: what is made already appears at once.
 
     Parameters
     ----------
     table
         one row per run with the columns ``id_column``, ``metric`` and those of ``by`` to pick from.
     lookup
-        id → named images (single view, planes, prediction, truth), asked once per run; the error is added where the
-        last two are.
+        id → named images of one size (single view, planes, prediction, truth, presence), asked once per run. The error
+        is added where the last but one are; the zoom goes to what stands out of ``truth``, the last of its kind.
     lower_is_better
         metrics whose best is their least.
     """
+
+    _esm = Path(__file__).with_name("results_browser.js")
+    _css = Path(__file__).with_name("results_browser.css")
+    table = traitlets.Dict().tag(sync=True)
+    shown = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    metric = traitlets.Unicode().tag(sync=True)
+    chosen = traitlets.Dict().tag(sync=True)
+    run_id = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -154,33 +164,28 @@ class ResultsBrowser(ipywidgets.VBox):
     ) -> None:
         if {metric, id_column} - set(table) or not table[metric].notna().any():
             raise UnveilError(f"results browser: the table needs the columns {id_column} and {metric} with values")
-        self._table, self._id, self._lower = table, id_column, lower_is_better
-        self._lookup = functools.cache(lookup)
-        by = [name for name in by if name in table]
-        metrics = [name for name in table.select_dtypes("number") if name not in by]
-        options = {"sorted by": metrics} | {name: ["all", *sorted(table[name].unique())] for name in by}
-        menus = [
-            ipywidgets.Dropdown(options=values, description=name, layout={"width": "15em"})
-            for name, values in options.items()
-        ]
-        self._metric, self._choices = menus[0], dict(zip(by, menus[1:], strict=True))
-        self._metric.value = metric
-        self._slider = ipywidgets.SelectionSlider(options=["…"], description="run", layout={"width": "40em"})
-        self._text = ipywidgets.HTML()
-        self._image = ipywidgets.Image(format="png", layout=_FITTED)
-        bar = ipywidgets.HBox(menus, layout={"flex_flow": "row wrap"})
-        super().__init__([bar, self._slider, self._text, self._image])
-        self._slider.observe(self._show, "index")
-        for menu in menus:
-            menu.observe(self._arrange, "value")
+        self._table, self._lower, self._lookup = table.set_index(id_column, drop=False), lower_is_better, lookup
+        self._table.index, self._id = self._table.index.map(str), id_column
+        self._by = [name for name in by if name in table]
+        # One after another, so that a request waits for no more than one run of the neighbours'.
+        self._worker, self._made = ThreadPoolExecutor(1), {}
+        numbers = [name for name in table.select_dtypes("number") if name not in self._by]
+        known = {name: [None if pd.isna(v) else float(v) for v in table[name]] for name in numbers}
+        kinds = {name: [str(value) for value in table[name]] for name in self._by}
+        super().__init__(table={"ids": list(self._table.index), "metrics": known, "kinds": kinds}, metric=metric)
         self._arrange()
+        self.run_id = self.shown[0]
+        self.observe(self._arrange, ["metric", "chosen"])
+        self.observe(self._open, "run_id")
+        self.on_msg(self._open)
 
     def rows(self, **choices: Any) -> pd.DataFrame:
         """The rows with the ``choices`` (pose="laying", density=100), the best one by the chosen metric first."""
-        metric, rows = self._metric.value, self._table
+        rows = self._table
         for name, value in choices.items():
-            rows = rows[rows[name] == value]
-        return rows.dropna(subset=[metric]).sort_values(metric, ascending=metric in self._lower, kind="stable")
+            rows = rows[rows[name].astype(str) == str(value)]
+        rows = rows.dropna(subset=[self.metric])
+        return rows.sort_values(self.metric, ascending=self.metric in self._lower, kind="stable")
 
     def pick(self, case: str, **choices: Any) -> pd.Series | None:
         """The best, median or worst of :meth:`rows`, None if there is none."""
@@ -188,41 +193,71 @@ class ResultsBrowser(ipywidgets.VBox):
         return rows.iloc[{"best": 0, "median": len(rows) // 2, "worst": -1}[case]] if len(rows) else None
 
     @property
-    def run(self) -> pd.Series | None:
-        return self._shown.iloc[self._slider.index] if len(self._shown) else None
+    def run(self) -> pd.Series:
+        return self._table.loc[self.run_id]
 
     def filmstrip(self, cases: Sequence[str] = ("best", "median", "worst"), **options: Any) -> Figure:
         """The static twin: a row of pictures for each case over all runs; ``options`` of figures.show."""
         chosen = {case: self.pick(case) for case in cases}
-        rows = {f"{case}\n{self._label(row)}": self._pictures(row) for case, row in chosen.items() if row is not None}
+        rows = {
+            f"{case}\n{row.name} · {row[self.metric]:.4g}": self._pictures(row.name)
+            for case, row in chosen.items()
+            if row is not None
+        }
         return figures.show(rows, **options)
 
-    def _label(self, row: pd.Series) -> str:
-        return f"{row[self._id]} · {row[self._metric.value]:.4g}"
-
-    def _pictures(self, row: pd.Series) -> dict[str, ArrayLike]:
-        pictures = dict(self._lookup(row[self._id]))
+    def _pictures(self, run_id: str) -> dict[str, ArrayLike]:
+        pictures = dict(self._lookup(self._table.at[run_id, self._id]))
         if {"prediction", "truth"} <= set(pictures) and "error" not in pictures:
             prediction, truth = (_unit(pictures[name]) for name in ("prediction", "truth"))
             pictures["error"] = prediction - truth
         return pictures
 
     def _arrange(self, _change: Any = None) -> None:
-        self._shown = self.rows(**{name: menu.value for name, menu in self._choices.items() if menu.value != "all"})
-        with self._slider.hold_trait_notifications():
-            self._slider.options = [self._label(row) for _, row in self._shown.iterrows()] or ["…"]
-            self._slider.index = 0
-        self._show()
+        self.shown = list(self.rows(**{name: value for name, value in self.chosen.items() if value != "all"}).index)
 
-    def _show(self, _change: Any = None) -> None:
-        row = self.run
-        if row is None:
-            self._text.value, self._image.layout.display = "No run of this kind.", "none"
-            return
+    def _open(self, *_: Any) -> None:
+        """Have the open run's pictures made before those that an earlier run asked for, then its neighbours'."""
+        for run_id, future in list(self._made.items()):
+            if future.cancel():
+                del self._made[run_id]
+        self._ask(self.run_id).add_done_callback(functools.partial(self._deliver, self.run_id))
+        at = self.shown.index(self.run_id) if self.run_id in self.shown else 0
+        for neighbour in self.shown[max(0, at - 1) : at + 2]:
+            self._ask(neighbour)
+
+    def _ask(self, run_id: str) -> Future[tuple[dict[str, Any], list[bytes]]]:
+        if run_id not in self._made:
+            self._made[run_id] = self._worker.submit(self._answer, run_id)
+        return self._made[run_id]
+
+    def _answer(self, run_id: str) -> tuple[dict[str, Any], list[bytes]]:
+        pictures = self._pictures(run_id)
+        truth = _unit(pictures.get("truth", next(iter(pictures.values()))))
+        apart = np.abs(truth - np.median(truth))
+        top, left, height, width = figures.crop_around(apart > max(apart.max() / 2, 0.02), 2)
+        rows, columns = truth.shape
+        row = self._table.loc[run_id]
         numbers = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items() if not pd.isna(v)]
-        self._text.value = " · ".join(numbers)
-        self._image.value = _png(figures.show(self._pictures(row), size=2.4))
-        self._image.layout.display = None
+        names = list(pictures)
+        about = {"names": names, "text": " · ".join(numbers), "aspect": columns / rows}
+        about["center"] = [(left + width / 2) / columns, (top + height / 2) / rows]
+        second = "truth" if "truth" in names else names[-1]
+        about["compared"] = [
+            next((n for n in reversed(names) if n not in ("truth", "error", "presence")), names[0]),
+            second,
+        ]
+        return about, [figures.pixels(image, name == "error") for name, image in pictures.items()]
+
+    def _deliver(self, run_id: str, future: Future[tuple[dict[str, Any], list[bytes]]]) -> None:
+        if future.cancelled() or run_id != self.run_id:
+            return
+        if error := future.exception():
+            self.send({"type": "failed", "id": run_id, "text": f"{run_id}: {error}"})
+            del self._made[run_id]
+        else:
+            about, buffers = future.result()
+            self.send({"type": "pictures", "id": run_id, **about}, buffers)
 
 
 class TrainingMonitor(ipywidgets.VBox):

@@ -90,6 +90,15 @@ def pictures(run_id: str, models: Iterable[Weights]) -> dict[str, np.ndarray]:
     return seen | answers | {"truth": flight.truth / 255}
 
 
+def browsed(run_id: str, one: Weights) -> dict[str, np.ndarray]:
+    """What the results browser compares: :func:`pictures` with the answer of a network and its gate's presence."""
+    seen, flight = pictures(run_id, ()), run(run_id)
+    truth = seen.pop("truth")
+    image, presence = answer(one, one.inputs(flight.views, course_rig(), CENTER_VIEW))
+    answers = {NAMES.get(one.name, one.name): image} | ({} if presence is None else {"presence": presence})
+    return seen | answers | {"truth": truth}
+
+
 def person(run_id: str) -> np.ndarray:
     """The pixels of the person in the truth, (H, W) bool."""
     return person_mask(run(run_id).truth)
