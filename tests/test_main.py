@@ -92,6 +92,19 @@ def test_prune_is_dry_unless_told(work, tmp_path):
     assert len(archives.scan([copy]).incomplete) == len(archives.scan([work / "archives"]).incomplete) > 0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are files on POSIX systems")
+def test_pipes_and_devices_are_refused_before_they_are_read(tmp_path, capsys):
+    folder, out = tmp_path / "f", tmp_path / "out"
+    folder.mkdir()
+    os.mkfifo(tmp_path / "x.png")
+    for odd in ("/dev/zero", "/dev/full", tmp_path / "x.png"):
+        assert f"{odd} is neither a file nor a folder" in fails(capsys, "restore", odd, "--out", out)
+        assert f"{odd} is neither" in fails(capsys, "restore", folder, "--out", out, "--weights", odd)
+        (folder / "000.png").symlink_to(odd)
+        assert "000.png: neither a file nor" in fails(capsys, "restore", folder, "--out", out)
+        (folder / "000.png").unlink()
+
+
 def test_bad_input_is_named_with_its_remedy(work, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("in the way")

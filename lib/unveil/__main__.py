@@ -224,6 +224,8 @@ def restore(
     """Restore integral images or views of runs (mean of four mirrored inputs)."""
     if not given.is_dir() and given.suffix.lower() != ".zip":
         raise UnveilError(f"{given}: no folder and no ZIP; give PNGs named by height in cm, or a run's views")
+    for odd in (item for item in given.glob("*") if not (item.is_file() or item.is_dir())):
+        raise UnveilError(f"{odd}: neither a file nor a folder; remove it")
     from unveil.tasks.forest import restoring
 
     results = restoring.restore_folders(given, out, weights, ground, progress("tile"))

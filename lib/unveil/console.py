@@ -23,8 +23,9 @@ def about(text: str, **more: Any) -> Parameter:
 
 def _there(_: type, given: Path | Sequence[Path] | None) -> None:
     for path in [given] if isinstance(given, Path) else given or ():
-        if not path.exists():
-            raise ValueError(f"{path} is not there; name an existing file or folder.")
+        if not (path.is_file() or path.is_dir()):  # a pipe or /dev/zero would never end
+            what = "neither a file nor a folder" if path.exists() else "not there"
+            raise ValueError(f"{path} is {what}; name an existing file or folder.")
 
 
 def _holds_files(_: type, path: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import tempfile
@@ -26,7 +25,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays last, because writers such as numpy and Pillow go by it.
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.part-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -44,10 +43,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def leftovers(path: str | os.PathLike[str]) -> list[Path]:
-    """Temporary files that killed writers of ``path`` left beside it."""
-    path = Path(path)
-    return list(path.parent.glob(f".{glob.escape(path.stem)}.????????{glob.escape(path.suffix)}"))
+def sweep(folder: Path, stem: str = "*") -> None:
+    """Remove the temporary files that killed writers left in a folder, or those of the files with this stem."""
+    for leftover in folder.glob(f".{stem}.part-*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write(path: str | os.PathLike[str], content: bytes | bytearray | memoryview | str) -> Path:

@@ -388,7 +388,9 @@ def test_permissions_stay(mixed):
     assert (mixed / "a.zip").stat().st_mode & 0o777 == 0o640
 
 
-def test_leftovers_are_those_of_one_file(tmp_path):
-    for name in (".a.abcdefgh.zip", ".ab.abcdefgh.zip", ".a.abc.zip", "a.zip"):
+def test_what_is_swept_away_is_of_one_file(tmp_path):
+    names = [".a.part-abcdefgh.zip", ".ab.part-abcdefgh.zip", ".a.part.zip", "a.zip"]
+    for name in names:
         (tmp_path / name).touch()
-    assert [path.name for path in writing.leftovers(tmp_path / "a.zip")] == [".a.abcdefgh.zip"]
+    writing.sweep(tmp_path, "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unveil.errors import UnveilError
+from unveil.restore import metrics
 from unveil.restore.inference import predict, predict_spread
 from unveil.restore.metrics import PSNR_CAP, compare, evaluate, mae, mse, psnr, ssim, summarise
 from unveil.restore.networks import REDNet, build
@@ -69,6 +70,14 @@ def test_ssim_of_two_constants_by_its_formula():
     assert ssim(np.full((16, 16), 0.2), np.full((16, 16), 0.6)) == pytest.approx(expected)
 
 
+def test_ssim_of_a_large_picture_is_taken_piece_by_piece(monkeypatch):
+    a, b = np.random.default_rng(0).random((2, 3, 80, 40))
+    whole = ssim(a, b)
+    for rows in (17, 69, 70):
+        monkeypatch.setattr(metrics, "SSIM_ROWS", rows)
+        assert ssim(a, b) == pytest.approx(whole, abs=1e-12)
+
+
 def test_predict_takes_any_size_and_gives_images_back():
     model = REDNet(3, layers=2, features=4)
     assert predict(model, np.random.default_rng(0).random((3, 31, 45))).shape == (31, 45)
@@ -100,6 +109,9 @@ def test_flips_average_and_spread():
     mean, spread = predict_spread(ramp, x)
     np.testing.assert_allclose(mean, 0.5)
     np.testing.assert_allclose(spread[0], [0.5, 0.25, 0, 0.25, 0.5])
+    seen = []
+    predict(ramp, np.zeros((2, 1, 4, 5), np.float32), True, tile=4, progress=lambda *now: seen.append(now))
+    assert seen == [(n, 16) for n in range(1, 17)], "two pictures of two tiles in four orientations"
     y = torch.rand(3, 9, 8)
     np.testing.assert_array_equal(predict(_median, y, flips=True), predict(_median, y))
 

@@ -176,10 +176,7 @@ def test_a_person_has_a_row_and_a_box(planes, weights, tmp_path, monkeypatch):
     first, *_ = drawn[0].axes
     assert len(drawn[0].axes) == 9 and len(first.patches) == 2
     people = restoring._people((255 * picture).astype(np.uint8), np.where(picture == np.float32(0.8), 0.97, 0.6))
-    assert (
-        list(people) == ["person 1 presence 0.97", "person 2 presence 0.60"]
-        and people["person 1 presence 0.97"][65, 95]
-    )
+    assert people == {"person 1 presence 0.97": (60, 90, 15, 10), "person 2 presence 0.60": (20, 30, 20, 8)}
 
 
 def test_presence_is_the_gates_in_any_size():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,7 +35,7 @@ MISSING, BROKEN, UNCLEAR = "missing", "broken", "unclear"
 _NAME = re.compile(
     r"([0-9]{1,18})_([0-9]{1,18})_(?:(pose_(?:[0-9]|10))_thermal\.png|(GT)_pose_0_thermal\.png|(Parameters)\.txt)"
 )
-_LIMITS = {"png": 1 << 20, "txt": 1 << 16}  # bytes that no file of a run exceeds
+_PICTURE_LIMIT, _TEXT_LIMIT = 1 << 20, 1 << 16  # bytes that no file of a run exceeds
 _Copies = dict[str, dict[str, list[Member]]]  # by run and role
 _REMEDY = "fetch the archive again, or drop the run (prune after a verifying scan)"
 
@@ -61,8 +60,7 @@ class Duplicate(NamedTuple):
     def same(self) -> bool:
         return (self.first.size, self.first.crc) == (self.second.size, self.second.crc)
 
-    @property
-    def text(self) -> str:
+    def __str__(self) -> str:
         return f"{self.id} {self.role}: {self.first}, {self.second}"
 
 
@@ -101,6 +99,11 @@ class Entry:
         return sorted({member.archive for member in self.members.values()})
 
     @property
+    def checksums(self) -> tuple[int, ...]:
+        """CRC-32 of its files in the order of ``ROLES``, as the archives' directories have them."""
+        return tuple(self.members[role].crc for role in ROLES)
+
+    @property
     def complaint(self) -> str:
         """What is wrong with it, in one line."""
         return "; ".join(problem.text for problem in self.problems)
@@ -112,12 +115,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: views (11, 512, 512) uint8 of poses 0…10, truth (512, 512) uint8, parameters."""
+    """One run: views (11, 512, 512) uint8 of poses 0…10, truth (512, 512) uint8, parameters.
+
+    ``checksums``: CRC-32 of the files that it was read from, in the order of ``ROLES``.
+    """
 
     id: str
     views: np.ndarray
     truth: np.ndarray
     parameters: parameters.Parameters
+    checksums: tuple[int, ...] = ()
 
 
 @dataclass
@@ -179,8 +186,8 @@ class Catalogue:
             "damaged archives": [f"{shown(d.archive)}: {d.reason}" for d in self.damaged],
             "incomplete runs": [f"{e.id}: {e.complaint}" for e in self.incomplete],
             "runs split over archives": [f"{e.id}: {_names(e.archives)}" for e in self.split],
-            "conflicting duplicates": [d.text for d in self.duplicates if not d.same],
-            "harmless duplicates": [d.text for d in self.duplicates if d.same],
+            "conflicting duplicates": [str(d) for d in self.duplicates if not d.same],
+            "harmless duplicates": [str(d) for d in self.duplicates if d.same],
             "foreign files": [f"{shown(f.archive.name)}: {shown(f.name)}" for f in self.foreign],
         }
         lines = [
@@ -229,11 +236,7 @@ def scan(
     catalogue = Catalogue(roots, {}, [])
     copies: _Copies = {}
     for archive in find_archives(roots):
-        try:
-            stat = archive.stat()
-            found = zips.listing(archive)
-        except OSError as error:
-            found = zips.Listing([], 0, f"cannot be read ({error.strerror}): check the file and its permissions")
+        stat, found = archive.stat(), zips.listing(archive)
         if found.reason:
             catalogue.damaged.append(Damaged(archive, found.reason))
         else:
@@ -272,15 +275,11 @@ def read_run(entry: Entry) -> Run:
     """
     if entry.problems:
         raise UnveilError(f"run {entry.id} is incomplete ({entry.complaint}): {_REMEDY}")
-    views = np.empty((VIEWS, SIZE, SIZE), np.uint8)
-    truth = np.empty((SIZE, SIZE), np.uint8)
+    images = np.empty((VIEWS + 1, SIZE, SIZE), np.uint8)
     with zips.opened(entry.archives) as handles:
-        for role, member in entry.members.items():
-            if role != "Parameters":
-                data = _read(member, handles[member.archive])
-                _decode(member, data, truth if role == "GT" else views[int(role[5:])])
-        member = entry.members["Parameters"]
-        return Run(entry.id, views, truth, _parse(member, _read(member, handles[member.archive])))
+        files = [_load(member := entry.members[role], handles[member.archive], role, images) for role in ROLES]
+    checksums = tuple(file.crc for file in files)
+    return Run(entry.id, images[:VIEWS], images[VIEWS], files[-1].parameters, checksums)
 
 
 def read_parameters(entry: Entry) -> parameters.Parameters:
@@ -289,7 +288,7 @@ def read_parameters(entry: Entry) -> parameters.Parameters:
         raise UnveilError(f"run {entry.id} has no Parameters.txt: {_REMEDY}")
     member = entry.members["Parameters"]
     with zips.opened([member.archive]) as handles:
-        return _parse(member, _read(member, handles[member.archive]))
+        return _load(member, handles[member.archive], "Parameters").parameters
 
 
 class Identity(NamedTuple):
@@ -396,9 +395,9 @@ def _settle(entry: Entry, role: str, copies: Sequence[Member], liars: list[Path]
             continue
         try:
             with zips.opened([member.archive]) as handles:
-                found = _check(role, member, handles[member.archive])
-            good.setdefault(found, member._replace(size=found[0], crc=found[1]))
-            if found != said:
+                size, crc, _ = _load(member, handles[member.archive], role)
+            good.setdefault((size, crc), member._replace(size=size, crc=crc))
+            if (size, crc) != said:
                 liars.append(member.archive)
         except UnveilError as error:
             kind = UNCLEAR if isinstance(error, _Unclear) else BROKEN
@@ -416,44 +415,36 @@ class _Unclear(UnveilError):
     """The bytes are whole, but what they say cannot be used."""
 
 
-def _check(role: str, member: Member, handle: BinaryIO) -> tuple[int, int]:
-    """The size and the checksum of a file that can be used."""
-    data = _read(member, handle)
-    if role == "Parameters":
-        _parse(member, data)
-    else:
-        _decode(member, data, np.empty((SIZE, SIZE), np.uint8))
-    return len(data), zlib.crc32(data)
+class _File(NamedTuple):
+    """A file of a run that can be used: its size and checksum, and what a Parameters.txt says."""
+
+    size: int
+    crc: int
+    parameters: parameters.Parameters | None = None
 
 
-def _read(member: Member, handle: BinaryIO) -> bytes:
+def _load(member: Member, handle: BinaryIO, role: str, images: np.ndarray | None = None) -> _File:
+    """Read a file and use it: a picture is decoded into ``images`` (12, 512, 512), in the order of ``ROLES``."""
+    is_text = role == "Parameters"
     try:
-        data = zips.read(member, handle, _LIMITS[member.name[-3:]])
-    except UnveilError as error:
-        raise UnveilError(f"{error}: {_REMEDY}") from error
-    if not data:
-        raise UnveilError(f"{member.place} is an empty file: {_REMEDY}")
-    return data
+        data, crc = zips.read(member, handle, _TEXT_LIMIT if is_text else _PICTURE_LIMIT)
+        if not data:
+            raise ValueError("is an empty file")
+        if not is_text:
+            # Imported here because its compiler takes half a second to load, which a scan need not wait for.
+            from unveil.aos import png
 
-
-def _decode(member: Member, data: bytes, out: np.ndarray) -> None:
-    # Imported here because its compiler takes half a second to load, which a scan need not wait for.
-    from unveil.aos import png
-
-    try:
-        png.decode(data, out)
+            png.decode(data, np.empty((SIZE, SIZE), np.uint8) if images is None else images[ROLES.index(role)])
+            return _File(len(data), crc)
     except ValueError as error:
         raise UnveilError(f"{member.place} {error}: {_REMEDY}") from error
-
-
-def _parse(member: Member, data: bytes) -> parameters.Parameters:
     try:
-        found = parameters.parse(parameters.decode(data), member.place)
+        said = parameters.parse(parameters.decode(data), member.place)
     except UnveilError as error:
         raise _Unclear(str(error)) from error
-    if not found.is_course_rig:
+    if not said.is_course_rig:
         raise _Unclear(f"{member.place} tells of other cameras than the course's 11, which alone can be integrated")
-    return found
+    return _File(len(data), crc, said)
 
 
 def _names(archives: Iterable[Path]) -> str:

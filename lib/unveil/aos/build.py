@@ -144,7 +144,7 @@ def _integrate(heights: tuple[float, ...], threads: int | None, entry: archives.
     try:
         run = archives.read_run(entry)
         image = integrator.integrate(run.views, camera.course_rig(), heights, threads=threads).image
-        record = Record(entry.id, _checksums(entry), to_text(run.parameters))
+        record = Record(entry.id, list(run.checksums), to_text(run.parameters))
         return Sample(record, to_uint8(image), run.truth)
     except UnveilError as error:
         return str(error)
@@ -158,16 +158,14 @@ def _simulate(seed: int, variation: simulator.Variation, index: int) -> Sample:
 def _is_done(entry: archives.Entry, done: Store | None) -> bool:
     if done is None or entry.id not in done:
         return False
-    if done.record(done.index(entry.id)).crc != _checksums(entry):
+    known = tuple(done.record(done.index(entry.id)).crc)
+    # A damaged directory may have a checksum that its file has not: what counts is the file.
+    if known not in (entry.checksums, archives.read_run(entry).checksums):
         raise UnveilError(
             f"run {entry.id} in {done.path} was made from other files than those in {entry.archives[0]}: "
             "choose another folder for these archives"
         )
     return True
-
-
-def _checksums(entry: archives.Entry) -> list[int]:
-    return [entry.members[role].crc for role in archives.ROLES]
 
 
 def _check_heights(heights: Sequence[float]) -> tuple[float, ...]:

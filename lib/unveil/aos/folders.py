@@ -36,20 +36,14 @@ class Choice:
         """Height taken minus height wanted, metres."""
         return tuple(round(taken - wanted, 9) for taken, wanted in zip(self.heights, self.wanted, strict=True))
 
-    @property
-    def repeated(self) -> dict[float, tuple[float, ...]]:
-        """Heights of planes that stand in for several wanted ones → these."""
-        groups: dict[float, list[float]] = {}
-        for taken, wanted in zip(self.heights, self.wanted, strict=True):
-            groups.setdefault(taken, []).append(wanted)
-        return {taken: tuple(wanted) for taken, wanted in groups.items() if len(wanted) > 1}
-
     def describe(self) -> str:
         """One line for people: which planes were taken for which, and what is doubtful about it."""
-        pairs = zip(self.heights, self.wanted, strict=True)
+        pairs = list(zip(self.heights, self.wanted, strict=True))
         text = "planes " + ", ".join(f"{t:g} m" if t == w else f"{t:g} m for {w:g} m" for t, w in pairs)
-        for taken, wanted in self.repeated.items():
-            text += f"; warning: {taken:g} m stands in for {len(wanted)} planes ({metres(wanted)})"
+        for height in dict.fromkeys(self.heights):
+            wanted = [w for t, w in pairs if t == height]
+            if len(wanted) > 1:
+                text += f"; warning: {height:g} m stands in for {len(wanted)} planes ({metres(wanted)})"
         return text
 
 
@@ -93,7 +87,8 @@ class Folder:
         """
         if self.views is None:
             choice = nearest(self.heights, heights)
-            return self.planes[list(choice.indices)], choice
+            every = choice.indices == tuple(range(len(self.planes)))
+            return self.planes if every else self.planes[list(choice.indices)], choice
         wanted = tuple(map(float, heights))
         planes = [ground + height for height in wanted]
         image = integrator.integrate(self.views, self.cameras, planes, self.target).image

@@ -42,9 +42,7 @@ def _pixel_data(data: bytes, shape: tuple[int, int]) -> bytes:
     view, pixels = memoryview(data), []
     position, kind = len(_SIGNATURE), b""
     while kind != b"IEND":
-        if position + 12 > len(data):
-            raise ValueError("is a truncated PNG")
-        length, kind = struct.unpack_from(">I4s", data, position)
+        length, kind = struct.unpack_from(">I4s", data, position) if position + 12 <= len(data) else (len(data), b"")
         end = position + 8 + length
         if end + 4 > len(data):
             raise ValueError("is a truncated PNG")
@@ -52,55 +50,41 @@ def _pixel_data(data: bytes, shape: tuple[int, int]) -> bytes:
             raise ValueError("is a damaged PNG (bad chunk checksum)")
         body = view[position + 8 : end]
         if position == len(_SIGNATURE):
-            _check_header(kind, body, shape)
+            if kind != b"IHDR" or length != 13:
+                raise ValueError("is a damaged PNG (no header)")
+            width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", body)
+            if (height, width) != shape:
+                raise ValueError(f"has {width}×{height} pixels where {shape[1]}×{shape[0]} belong")
+            if (depth, colour) != (8, 0):
+                raise ValueError(f"is {depth}-bit {_COLOURS.get(colour, 'colour')} where 8-bit gray belongs")
+            if interlaced:
+                raise ValueError("is an interlaced PNG where a plain one belongs")
         elif kind == b"IDAT":
             pixels.append(body)
         position = end + 4
     return b"".join(pixels)
 
 
-def _check_header(kind: bytes, body: memoryview, shape: tuple[int, int]) -> None:
-    if kind != b"IHDR" or len(body) != 13:
-        raise ValueError("is a damaged PNG (no header)")
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", body)
-    if (height, width) != shape:
-        raise ValueError(f"has {width}×{height} pixels where {shape[1]}×{shape[0]} belong")
-    if (depth, colour) != (8, 0):
-        raise ValueError(f"is {depth}-bit {_COLOURS.get(colour, 'colour')} where 8-bit gray belongs")
-    if interlaced:
-        raise ValueError("is an interlaced PNG where a plain one belongs")
-
-
 @compiled
 def _unfilter(rows, out):
     """Undo the filters of ``rows`` (H, 1 + W), each led by its filter's number; False where there is no such filter."""
-    height, width = out.shape
-    above = np.zeros(width, np.uint8)
-    for r in range(height):
-        kind, row, target = rows[r, 0], rows[r, 1:], out[r]
-        left = corner = 0
-        if kind == 0:
-            target[:] = row
-        elif kind == 1:
-            for c in range(width):
-                left = (row[c] + left) & 255
-                target[c] = left
-        elif kind == 2:
-            for c in range(width):
-                target[c] = row[c] + above[c]
-        elif kind == 3:
-            for c in range(width):
-                left = (row[c] + ((left + above[c]) >> 1)) & 255
-                target[c] = left
-        elif kind == 4:
-            for c in range(width):
-                up = np.int64(above[c])
-                a, b, d = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
-                nearest = left if a <= b and a <= d else up if b <= d else corner
-                left = (row[c] + nearest) & 255
-                corner = up
-                target[c] = left
-        else:
+    above = np.zeros(out.shape[1], np.uint8)
+    for r in range(out.shape[0]):
+        kind, left, corner = rows[r, 0], 0, 0
+        if kind > 4:
             return False
-        above = target
+        for c in range(out.shape[1]):
+            up, guess = int(above[c]), 0
+            if kind == 1:
+                guess = left
+            elif kind == 2:
+                guess = up
+            elif kind == 3:
+                guess = (left + up) >> 1
+            elif kind == 4:
+                a, b, d = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
+                guess = left if a <= b and a <= d else up if b <= d else corner
+            left, corner = (rows[r, 1 + c] + guess) & 255, up
+            out[r, c] = left
+        above = out[r]
     return True

@@ -7,6 +7,7 @@ first.
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from collections.abc import Iterable
@@ -263,8 +264,7 @@ def _set_aside(archive: Path, drops: repack.Choose) -> None:
 def _place(archive: Path, parts: list[repack.Part], stamp: Stamp | None = None) -> None:
     """Write an archive, read it back, and put it in the place of the old one if that is still as its stamp says."""
     target = archive.resolve()
-    for leftover in files.leftovers(target):
-        leftover.unlink(missing_ok=True)
+    files.sweep(target.parent, glob.escape(target.stem))
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
     with files.replacing(target) as temporary:
         repack.write(parts, temporary)

@@ -36,10 +36,7 @@ def select(archive: Path, keep: Choose = lambda _: True) -> Part:
 
     Raises UnveilError for an archive that is damaged.
     """
-    try:
-        reason = zips.listing(archive).reason
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror}): check the file and its permissions"
+    reason = zips.listing(archive).reason
     if reason:
         raise UnveilError(f"{zips.shown(archive)}: {reason}")
     with zipfile.ZipFile(archive) as opened:

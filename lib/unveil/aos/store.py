@@ -8,7 +8,6 @@ not read. The split of a store lies beside its shards, in ``split.json``.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import os
@@ -72,14 +71,12 @@ class Store:
     def __init__(self, path: str | os.PathLike[str], ids: Sequence[str] | None = None) -> None:
         self.path = Path(path)
         self._rows: dict[str, tuple[int, int, Record]] = {}
-        self._counts: dict[int, int] = {}
         self._maps: dict[int, list[np.ndarray]] = {}
         self.skipped: dict[str, str] = read_json(self.path / SKIPPED) if (self.path / SKIPPED).is_file() else {}
         kinds = {}
         for number in shard_numbers(self.path):
             records, *kind = _read_shard(self.path, number)
             kinds[tuple(kind)] = number
-            self._counts[number] = len(records)
             self._rows |= {record.id: (number, row, record) for row, record in enumerate(records)}
         if not kinds:
             raise UnveilError(f"{self.path} is no store of runs: make one with `python -m unveil integrate`")
@@ -102,7 +99,7 @@ class Store:
             # Threads may come here together, hence no step that fails when another has done it.
             while len(self._maps) >= MAPPED_SHARDS:
                 self._maps.pop(next(iter(self._maps.copy()), None), None)
-            mapped = self._maps[number] = self._map(number)
+            mapped = self._maps[number] = [_map(_shard(self.path, number, suffix)) for suffix in _ARRAYS]
         return mapped[0][row], mapped[1][row]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,11 +139,6 @@ class Store:
         columns = ["id", "density", "pose", "person_x", "person_y", "rotation_deg", "ambient", "azimuth_deg"]
         return pd.DataFrame(rows, columns=[*columns, "compass_deg", "ground_kelvin", "tree_kelvin"])
 
-    def _map(self, number: int) -> list[np.ndarray]:
-        # Several times faster than np.load, as the shape is known.
-        shapes = _shapes(self._counts[number], self.shape).items()
-        return [np.memmap(_shard(self.path, number, s), np.uint8, "r", len(_header(each)), each) for s, each in shapes]
-
 
 @contextmanager
 def building(out: Path) -> Iterator[Store | None]:
@@ -181,20 +173,18 @@ def append(out: Path, samples: Iterator[Sample], heights: Sequence[float], runs_
     taken = set(shard_numbers(out))
     free = (number for number in itertools.count() if number not in taken)
     while (first := next(samples, None)) is not None:
-        number = next(free)
         records: list[Record] = []
-        names = [_shard(out, number, suffix) for suffix in _ARRAYS]
-        with files.replacing(names[0]) as stacks, files.replacing(names[1]) as truths:
-            with open(stacks, "wb") as stack_file, open(truths, "wb") as truth_file:
-                for sample in itertools.chain([first], itertools.islice(samples, runs_per_shard - 1)):
-                    for file, image in ((stack_file, sample.images), (truth_file, sample.truth)):
-                        if not records:
-                            file.write(_header((runs_per_shard, *image.shape)))
-                        file.write(np.ascontiguousarray(image).data)
-                    records.append(sample.record)
-                for file, image in ((stack_file, first.images), (truth_file, first.truth)):
-                    file.seek(0)
-                    file.write(_header((len(records), *image.shape)))
+        arrays = [np.empty((runs_per_shard, *image.shape), np.uint8) for image in (first.images, first.truth)]
+        for sample in itertools.chain([first], itertools.islice(samples, runs_per_shard - 1)):
+            for array, image in zip(arrays, (sample.images, sample.truth), strict=True):
+                array[len(records)] = image
+            records.append(sample.record)
+        number = next(free)
+        for suffix, array in zip(_ARRAYS, arrays, strict=True):
+            with files.replacing(_shard(out, number, suffix)) as temporary, open(temporary, "wb") as file:
+                whole = array[: len(records)]
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+                file.write(whole.data)  # np.save does not tell why a write failed
         content = {"heights": heights, "shape": first.images.shape, "runs": [record._asdict() for record in records]}
         files.write_json(_shard(out, number, ".json"), content)
 
@@ -218,11 +208,11 @@ def shard_numbers(out: Path) -> list[int]:
 
 def _sweep(out: Path) -> None:
     """Remove what a killed build left: temporary files, and arrays that no JSON commits."""
+    files.sweep(out)
     committed = set(shard_numbers(out))
     for item in out.iterdir():
         array = re.fullmatch(r"shard_(\d{5})_(?:stacks|truths)\.npy", item.name)
-        temporary = re.fullmatch(r"\.(shard_\d{5}|skipped|simulation)(_\w+)?\.\w{8}\.\w+", item.name)
-        if temporary or (array and int(array[1]) not in committed):
+        if array and int(array[1]) not in committed:
             item.unlink()
 
 
@@ -239,30 +229,19 @@ def _read_shard(out: Path, number: int) -> tuple[list[Record], tuple[float, ...]
         records = [Record(run["id"], run["crc"], run["parameters"]) for run in shard["runs"]]
     except (KeyError, TypeError, ValueError) as error:
         raise UnveilError(f"{name} is damaged: {_remedy(name.name)}") from error
-    for suffix, full in _shapes(len(records), shape).items():
+    for suffix, full in zip(_ARRAYS, [(len(records), *shape), (len(records), *shape[1:])], strict=True):
         path = _shard(out, number, suffix)
-        expected = len(_header(full)) + int(np.prod(full))
         try:
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                np.lib.format.read_magic(file)
-                header = np.lib.format.read_array_header_1_0(file)
+            found, size = _map(path), path.stat().st_size
         except (OSError, ValueError) as error:
             raise UnveilError(f"{path} cannot be read ({error}): {_remedy(name.name)}") from error
-        if header != (full, False, np.dtype(np.uint8)) or size != expected:
-            raise UnveilError(f"{path} holds {size:,} bytes where {expected:,} belong: {_remedy(name.name)}")
+        if (found.shape, found.dtype, size) != (full, np.uint8, found.offset + found.nbytes):
+            raise UnveilError(f"{path} has {size:,} bytes that are no array {full}: {_remedy(name.name)}")
     return records, heights, shape
 
 
-def _shapes(count: int, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    return dict(zip(_ARRAYS, ((count, *shape), (count, *shape[1:])), strict=True))
-
-
-def _header(shape: tuple[int, ...]) -> bytes:
-    """Header of a .npy file of uint8; NumPy pads it so that its length does not depend on the first number."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return header.getvalue()
+def _map(path: Path) -> np.memmap:
+    return np.lib.format.open_memmap(path, mode="r")
 
 
 def _shard(out: Path, number: int, suffix: str) -> Path:

@@ -8,6 +8,7 @@ Source: APPNOTE.TXT 6.3, sections 4.3 and 4.4.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import struct
 import zipfile
@@ -44,6 +45,11 @@ class Member(NamedTuple):
 
     def __str__(self) -> str:
         return f"{shown(self.name)} in {shown(self.archive.name)}"
+
+    @property
+    def end(self) -> int:
+        """The least offset at which the next file can begin."""
+        return self.offset + LOCAL_SIZE + len(self.name) + self.compressed
 
     @property
     def place(self) -> str:
@@ -86,35 +92,36 @@ def shown(text: str | os.PathLike[str]) -> str:
 
 
 def listing(archive: Path) -> Listing:
-    """What lies in an archive by its directory, and by the files' own headers where the directory is damaged.
+    """What lies in an archive by its directory, and by the files' own headers where the directory is damaged."""
+    try:
+        return _listed(archive)
+    except OSError as error:
+        return Listing([], 0, f"cannot be read ({error.strerror}): check the file and its permissions")
 
-    Raises OSError where the archive cannot be opened or read.
-    """
+
+def _listed(archive: Path) -> Listing:
     try:
         with _Bounded(io.FileIO(archive)) as handle, zipfile.ZipFile(handle) as opened:
             infos, start = opened.filelist, opened.start_dir
     except Exception as error:  # zipfile lets through whatever a damaged directory makes it stumble over
         found = list(_walk(archive, [(0, archive.stat().st_size)]))
         found_by = f"; {len(found)} files were found by their own headers" if found else ""
-        return Listing(found, len(found), diagnose(archive, error) + found_by)
+        return Listing(found, len(found), _diagnose(archive, error) + found_by)
     members = [
         Member(archive, i.filename, i.file_size, i.CRC, i.compress_type, i.compress_size, i.header_offset)
         for i in infos
     ]
-    inside = [m for m in members if m.offset >= 0 and m.offset + LOCAL_SIZE + m.compressed <= start]
+    inside = [m for m in members if m.offset >= 0 and m.end <= start]
     inside.sort(key=lambda member: member.offset)
     reasons = [f"{len(members) - len(inside)} files listed outside the archive"] if len(inside) < len(members) else []
-    ends = [m.offset + LOCAL_SIZE + len(m.name) + m.compressed for m in inside]
-    if any(end > member.offset for end, member in zip(ends, inside[1:], strict=False)):
+    if any(member.end > after.offset for member, after in itertools.pairwise(inside)):
         reasons.append("files overlap in its directory")
     if reasons:
         with open(archive, "rb") as handle:
             inside = [member for member in inside if _header(handle, member.offset)]
-    gaps, end = [], 0
-    for offset, stop in [*((m.offset, m.offset + LOCAL_SIZE + len(m.name) + m.compressed) for m in inside), (start, 0)]:
-        if offset > end + (0 if reasons else _GAP):
-            gaps.append((end, offset))
-        end = max(end, stop)
+    ends = itertools.accumulate((member.end for member in inside), max, initial=0)
+    starts = [*(member.offset for member in inside), start]
+    gaps = [span for span in zip(ends, starts, strict=True) if span[1] > span[0] + (0 if reasons else _GAP)]
     listed = {member.offset for member in inside}
     unlisted = [member for member in _walk(archive, gaps) if member.offset not in listed]
     if unlisted:
@@ -130,19 +137,20 @@ def own_name(member: Member, handle: BinaryIO) -> str | None:
     return header and header.name
 
 
-def read(member: Member, handle: BinaryIO, limit: int) -> bytes:
-    """The file's bytes, which fit a checksum that the directory, its header or its descriptor gives.
+def read(member: Member, handle: BinaryIO, limit: int) -> tuple[bytes, int]:
+    """The file's bytes and their CRC-32, which the directory, the file's header or its descriptor gives.
 
-    Raises UnveilError without a remedy: a file that is longer than ``limit``, cannot be unpacked or fits no checksum.
+    Raises ValueError, to follow the file's name: a file that is longer than ``limit``, cannot be unpacked or fits no
+    checksum.
     """
     try:
         header = _header(handle, member.offset) or _neighbour(member, handle)
         if header is None:
-            raise _bad(member, "is not where it was: scan the archives again")
-        checksums = {member.crc} | ({header.crc} if not header.flags & _STREAMED else set())
-        length = None if header.flags & _STREAMED else header.compressed
+            raise ValueError("is not where it was: scan the archives again")
+        streamed = header.flags & _STREAMED
         what = ""
-        for method, compressed in dict.fromkeys([(member.method, member.compressed), (header.method, length)]):
+        ways = [(member.method, member.compressed), (header.method, None if streamed else header.compressed)]
+        for method, compressed in dict.fromkeys(ways):
             handle.seek(header.start)
             # What is longer packed than it may be unpacked cannot be right, but for a few bytes of an awkward packer.
             raw = handle.read(min(limit + limit // 8 if compressed is None else compressed, limit + limit // 8))
@@ -153,15 +161,11 @@ def read(member: Member, handle: BinaryIO, limit: int) -> bytes:
                 continue
             if len(data) > limit:
                 what = what or "is longer than such a file can be"
-            elif zlib.crc32(data) in checksums | _described(header, rest or handle.read(8)):
-                return data
-        raise _bad(member, "is encrypted" if header.flags & _ENCRYPTED else what or "fails its checksum")
+            elif (crc := zlib.crc32(data)) in (member.crc, _described(header, rest or handle.read(8))):
+                return data, crc
+        raise ValueError("is encrypted" if header.flags & _ENCRYPTED else what or "fails its checksum")
     except OSError as error:
-        raise _bad(member, f"cannot be read ({error.strerror})") from error
-
-
-def _bad(member: Member, what: str) -> UnveilError:
-    return UnveilError(f"{member.place} {what}")
+        raise ValueError(f"cannot be read ({error.strerror})") from error
 
 
 @contextmanager
@@ -182,7 +186,7 @@ def opened(archives: Iterable[Path]) -> Iterator[dict[Path, BinaryIO]]:
             handle.close()
 
 
-def diagnose(archive: Path, error: Exception) -> str:
+def _diagnose(archive: Path, error: Exception) -> str:
     """Why an archive that can be opened cannot be read, and what to do."""
     with open(archive, "rb") as handle:
         start = handle.read(2)
@@ -208,8 +212,7 @@ def _header(handle: BinaryIO, offset: int) -> _Header | None:
 
 def _neighbour(member: Member, handle: BinaryIO) -> _Header | None:
     """The header of this name a few bytes beside the place where the directory has it."""
-    start = max(member.offset - _GAP, 0)
-    place = _find(handle, start, member.offset + _GAP)
+    place = _find(handle, max(member.offset - _GAP, 0), member.offset + _GAP)
     header = None if place is None else _header(handle, place)
     return header if header and header.name == member.name else None
 
@@ -240,11 +243,13 @@ def _unpack(method: int, raw: bytes, limit: int) -> tuple[bytes, bytes]:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _described(header: _Header, following: bytes) -> set[int]:
-    """The checksum in a streamed file's descriptor, which may or may not begin with a mark."""
-    if not header.flags & _STREAMED or len(following) < 8:
-        return set()
-    return {struct.unpack_from("<I", following, 4 if following.startswith(b"PK\7\x08") else 0)[0]}
+def _described(header: _Header, following: bytes) -> int | None:
+    """The checksum in the header, or in a streamed file's descriptor, which may or may not begin with a mark."""
+    if not header.flags & _STREAMED:
+        return header.crc
+    if len(following) < 8:
+        return None
+    return struct.unpack_from("<I", following, 4 if following.startswith(b"PK\7\x08") else 0)[0]
 
 
 def _walk(archive: Path, spans: list[tuple[int, int]]) -> Iterator[Member]:
@@ -265,7 +270,7 @@ def _walk(archive: Path, spans: list[tuple[int, int]]) -> Iterator[Member]:
                     except ValueError:
                         continue
                     size, compressed, crc = len(data), len(raw) - len(rest), zlib.crc32(data)
-                    if crc not in _described(header, rest):
+                    if crc != _described(header, rest):
                         continue
                 yield Member(archive, header.name, size, crc, header.method, compressed, offset)
                 position = header.start + compressed

@@ -12,6 +12,8 @@ from unveil.errors import UnveilError
 
 Array = np.ndarray | Tensor
 Model = nn.Module | Callable[[np.ndarray], Array]
+Progress = Callable[[int, int], None]
+MIRRORS: list[tuple[int, ...]] = [(), (-1,), (-2,), (-2, -1)]
 
 
 def predict(
@@ -21,7 +23,7 @@ def predict(
     tile: int | None = None,
     overlap: int = 32,
     device: str | torch.device | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Restore (C, H, W) or (B, C, H, W) in [0, 1] (uint8 is divided by 255) of any size.
 
@@ -35,7 +37,7 @@ def predict(
         side in input pixels of the square tiles that a network sees at a time; None: the whole image. Tiles overlap by
         ``overlap`` pixels on each side, which must cover the network's receptive field for seamless results
     progress
-        called with (done, total) after every tile of every image
+        called with (done, total) after every tile of every image in every orientation
 
     Returns
     -------
@@ -47,20 +49,21 @@ def predict(
     UnveilError
         if the input or the answer holds NaN or infinity, or has another shape
     """
-    mirrored = [_predict(model, inputs, axes, tile, overlap, device, progress) for axes in _mirrors(flips)]
-    return mirrored[0] if len(mirrored) == 1 else np.mean(mirrored, axis=0)
+    mean, axes = None, MIRRORS if flips else MIRRORS[:1]
+    for turn, flipped in enumerate(axes):
+        report = (lambda now, all, turn=turn: progress(turn * all + now, len(axes) * all)) if progress else None
+        answer = _predict(model, inputs, flipped, tile, overlap, device, report)
+        # Added up as they come: four answers of a large picture would take more memory than all else.
+        mean = answer if mean is None else np.add(mean, answer, out=mean)
+    return mean if len(axes) == 1 else np.divide(mean, np.float32(len(axes)), out=mean)
 
 
 def predict_spread(
     model: Model, inputs: Array, device: str | torch.device | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """`predict` with flips, and the standard deviation over the four flips: where the model disagrees with itself."""
-    several = [_predict(model, inputs, axes, None, 0, device, None) for axes in _mirrors(True)]
+    several = [_predict(model, inputs, axes, None, 0, device) for axes in MIRRORS]
     return np.mean(several, axis=0), np.std(several, axis=0)
-
-
-def _mirrors(flips: bool) -> list[tuple[int, ...]]:
-    return [(), (-1,), (-2,), (-2, -1)] if flips else [()]
 
 
 def _predict(
@@ -70,7 +73,7 @@ def _predict(
     tile: int | None,
     overlap: int,
     device: str | torch.device | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """The prediction of the mirrored input, mirrored back."""
     x = torch.as_tensor(inputs).detach().cpu()
@@ -78,49 +81,30 @@ def _predict(
         raise UnveilError(f"a model restores (C, H, W) or (B, C, H, W), not an array of shape {tuple(x.shape)}")
     if x.is_floating_point() and not torch.isfinite(x).all():
         raise UnveilError("the input holds NaN or infinity: look at the pixels without any coverage before restoring")
-    single = x.ndim == 3
-    batch = (x[None] if single else x).flip(axes)
-    results = []
-    for number, one in enumerate(batch.split(1)):
-        report = (lambda done, all, n=number: progress(n * all + done, len(batch) * all)) if progress else None
-        results.append(_tiled(model, one, tile, overlap, device, report) if tile else _run(model, one, device))
-    y = torch.cat(results).flip(axes)
-    if not torch.isfinite(y).all():
-        raise UnveilError("the model answers with NaN or infinity: its weights are damaged or its training diverged")
-    y = y[:, 0] if y.shape[1] == 1 else y
-    return (y[0] if single else y).numpy()
-
-
-def _tiled(
-    model: Model,
-    x: Tensor,
-    tile: int,
-    overlap: int,
-    device: str | torch.device | None,
-    progress: Callable[[int, int], None] | None,
-) -> Tensor:
-    """(1, C, H, W) → (1, K, s·H, s·W), tile by tile."""
+    batch = (x if x.ndim == 4 else x[None]).flip(axes)
     height, width = x.shape[-2:]
-    corners = [(r, c) for r in range(0, height, tile) for c in range(0, width, tile)]
-    whole = None
-    for done, (top, left) in enumerate(corners, 1):
+    side = tile or max(height, width)
+    corners = [(n, r, c) for n in range(len(batch)) for r in range(0, height, side) for c in range(0, width, side)]
+    y = None
+    for done, (number, top, left) in enumerate(corners, 1):
         rows, columns = (
-            slice(max(0, start - overlap), min(size, start + tile + overlap))
+            slice(max(0, start - overlap), min(size, start + side + overlap))
             for start, size in ((top, height), (left, width))
         )
-        part = _run(model, x[..., rows, columns], device)
+        part = _run(model, batch[number : number + 1, :, rows, columns], device)
         scale = part.shape[-1] // (columns.stop - columns.start)
-        if whole is None:
-            whole = torch.empty(1, part.shape[1], scale * height, scale * width)
-        bottom, right = min(top + tile, height), min(left + tile, width)
-        inner = part[
-            ..., scale * (top - rows.start) : scale * (bottom - rows.start),
-            scale * (left - columns.start) : scale * (right - columns.start),
-        ]  # fmt: skip
-        whole[..., scale * top : scale * bottom, scale * left : scale * right] = inner
+        if y is None:
+            y = torch.empty(len(batch), part.shape[1], scale * height, scale * width)
+        target = y[number, :, scale * top : scale * (top + side), scale * left : scale * (left + side)]
+        r, c = scale * (top - rows.start), scale * (left - columns.start)
+        target[:] = part[0, :, r : r + target.shape[1], c : c + target.shape[2]]
         if progress:
             progress(done, len(corners))
-    return whole
+    if not torch.isfinite(y).all():
+        raise UnveilError("the model answers with NaN or infinity: its weights are damaged or its training diverged")
+    y = y.flip(axes) if axes else y
+    y = y[:, 0] if y.shape[1] == 1 else y
+    return (y if x.ndim == 4 else y[0]).numpy()
 
 
 def _run(model: Model, x: Tensor, device: str | torch.device | None) -> Tensor:

@@ -26,6 +26,7 @@ black ones at 100 dB would still rule it. Rounding to 8 bits alone costs an erro
 beyond that the differences say nothing."""
 SSIM_WINDOW = 11
 """Side of SSIM's window in pixels: smaller images have no SSIM."""
+SSIM_ROWS = 1024
 
 Array = np.ndarray | Tensor
 Metric = Callable[[np.ndarray, np.ndarray], float | Mapping[str, float]]
@@ -62,7 +63,12 @@ def ssim(prediction: Array, target: Array) -> float:
     if min(target.shape[-2:]) < SSIM_WINDOW:
         return float("nan")
     options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(structural_similarity(prediction, target, channel_axis=0 if target.ndim == 3 else None, **options))
+    options["channel_axis"] = 0 if target.ndim == 3 else None
+    # Windows centred on so many rows at a time: a dozen arrays of a whole large picture would fill the memory.
+    windows = target.shape[-2] - SSIM_WINDOW + 1
+    parts = [slice(row, min(row + SSIM_ROWS, windows) + SSIM_WINDOW - 1) for row in range(0, windows, SSIM_ROWS)]
+    values = [structural_similarity(prediction[..., part, :], target[..., part, :], **options) for part in parts]
+    return float(np.average(values, weights=[part.stop - part.start - SSIM_WINDOW + 1 for part in parts]))
 
 
 def image(values: Array) -> np.ndarray:

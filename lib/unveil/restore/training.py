@@ -31,6 +31,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from unveil import files
 from unveil.errors import UnveilError
 from unveil.restore import weights
 from unveil.restore.callbacks import Budget, EpochLog, Listener, Pictures, SafeCheckpoints, newest
@@ -173,6 +174,8 @@ def train(
         differs, if Lightning refuses the options, or if the loss is no longer finite
     """
     folder = Path(out)
+    for place in (folder, *folder.glob("pictures/*")):
+        files.sweep(place)
     start = None
     if resume and (start := newest(folder / "last.ckpt")):
         Options.load(folder / "options.json").refuse_other(options, folder)

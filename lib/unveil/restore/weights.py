@@ -8,9 +8,9 @@ import os
 import textwrap
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from unveil import files
 from unveil.errors import UnveilError
@@ -22,8 +22,8 @@ def save(path: str | os.PathLike[str], model: Restorer, options: Options) -> Non
     """Write the weights of ``model``, and ``options`` into the metadata and as ``.json`` beside them."""
     path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with files.replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"options": json.dumps(dataclasses.asdict(options))})
+    # In memory first: a full disk is then an OSError, which the safetensors library does not raise.
+    files.write(path, safetensors.torch.save(tensors, {"options": json.dumps(dataclasses.asdict(options))}))
     options.save(path.with_suffix(".json"))
 
 

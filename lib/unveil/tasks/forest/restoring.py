@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from unveil import files
 from unveil.aos import folders, integrator, zips
@@ -31,13 +32,16 @@ from unveil.tasks.forest.pairs import WEIGHTS, FocalPairs, Place, StackPairs, fe
 
 OUTPUTS = ("prediction.png", "comparison.png")
 TILE, OVERLAP = 1024, 128
-"""Pictures of more than two tiles are restored tile by tile; a tile holds enough ground to tell its level."""
+"""Pictures of more than two tiles are restored tile by tile; a tile holds enough ground to tell its level.
+
+Of views, which take four times as much memory, tiles have half the side."""
 ZOOM, SHOWN = 96, 6
 """Side in pixels of the part around a person that a comparison enlarges, and the most persons for whom it does so."""
 LARGEST = 1 << 28  # bytes of one picture in an archive
 
 Progress = Callable[[int, int], None]
 Read = Callable[[], folders.Folder]
+Box = tuple[int, int, int, int]
 
 
 class Weights(NamedTuple):
@@ -180,8 +184,9 @@ def restore_folders(
 
     A run is a folder of integral images or views, or those files of a folder whose names begin with its id. Writes
     ``prediction.png`` (8-bit gray levels as in the input, the mean over four mirrored inputs) and ``comparison.png``.
-    Of views with poses, heights count from the plane ``ground`` metres above the poses' origin. A run that cannot be
-    read is reported and does not harm the others. ``progress`` counts tiles of large pictures.
+    A picture with a truth is scored, beside all baselines if it has no more than two tiles. Of views with poses,
+    heights count from the plane ``ground`` metres above the poses' origin. A run that cannot be read is reported and
+    does not harm the others. ``progress`` counts the tiles of a picture in its four orientations.
     """
     loaded: dict[Path, Weights] = {Path(path): load(path)} if path else {}
     results = []
@@ -270,11 +275,13 @@ def _unpacked(archive: Path, members: Iterable[zips.Member], called: Path, reaso
     with tempfile.TemporaryDirectory() as folder, zips.opened([archive]) as handles:
         try:
             for member in members:
-                data = zips.read(member, handles[archive], LARGEST)
+                data, _ = zips.read(member, handles[archive], LARGEST)
                 Path(folder, member.name.replace("\\", "/").rpartition("/")[2]).write_bytes(data)
             return dataclasses.replace(folders.read_folder(folder), path=called)
         except UnveilError as error:
             raise UnveilError(str(error).replace(folder, str(called))) from error
+        except ValueError as error:
+            raise UnveilError(f"{member.place} {error}: {zips.REFETCH}") from error
 
 
 def _restore(
@@ -287,14 +294,17 @@ def _restore(
     if one.takes_views:
         inputs = one.inputs(found.views, found.cameras, found.target, ground)
         note = f"{len(found.views)} views registered on {', '.join(f'{h:g}' for h in one.options.channels)} m"
-    how = {"tile": TILE if inputs[0].size > 2 * TILE**2 else None, "overlap": OVERLAP, "progress": progress}
+    large = inputs[0].size > 2 * TILE**2
+    tile = (TILE // 2 if one.takes_views else TILE) if large else None
+    how = {"tile": tile, "overlap": OVERLAP, "progress": progress}
     gray = to_uint8(255 * predict(one.model, inputs, flips=True, **how))
     gated = getattr(one.model, "gate", None) is not None
-    presence = predict(Presence(one.model), inputs, **how) if gated else None
+    people = _people(gray, predict(Presence(one.model), inputs, **how) if gated else None)
     middle, title, metrics = len(stack) // 2, "restored", None
     if found.truth is not None:
-        images = {name: answer(stack / 255) for name, answer in baselines(choice.heights).items()}
-        images = {"restored": gray, **images}
+        images = {"restored": gray}
+        if not large:  # they would take more time and memory than the network
+            images |= {name: answer(stack / 255) for name, answer in baselines(choice.heights).items()}
         rows = {name: measure(image, found.truth, persons.metrics()) for name, image in images.items()}
         metrics = pd.DataFrame(rows).T.rename_axis("image")
         title = f"restored · {metrics.loc['restored', 'psnr']:.1f} dB"
@@ -302,36 +312,39 @@ def _restore(
     panels |= {} if found.truth is None else {"truth": found.truth}
     with files.replacing(out / OUTPUTS[0]) as temporary:
         Image.fromarray(gray).save(temporary)
-    people = _people(gray, presence)
     files.write(out / OUTPUTS[1], _comparison(panels, people))
     said = ", ".join(people) or "nobody found"
     return Restored(found.path, "; ".join([f"{one.name}: {note}", said, *found.notes]), metrics)
 
 
-def _people(gray: np.ndarray, presence: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The masks of the objects in a restored picture, the most certain (else the largest) first, by what is said of
-    them: the presence that lets an object pass the gate is its highest.
+def _people(gray: np.ndarray, presence: np.ndarray | None) -> dict[str, Box]:
+    """Where the objects in a restored picture are, the most certain (else the largest) first, by what is said of them:
+    the presence that lets an object pass the gate is its highest.
     """
     labels = persons.segment(gray)
-    masks = [labels == number for number in range(1, labels.max() + 1)]
-    worth = [mask.sum() if presence is None else presence[mask].max() for mask in masks]
-    order = np.argsort(worth)[::-1]
+    parts = [(where, labels[where] == n) for n, where in enumerate(ndimage.find_objects(labels), 1)]
+    worth = [mask.sum() if presence is None else presence[where][mask].max() for where, mask in parts]
     note = "" if presence is None else " presence {:.2f}"
-    return {f"person {n}{note.format(worth[i])}": masks[i] for n, i in enumerate(order, 1)}
+    return {
+        f"person {n}{note.format(worth[i])}": (*(s.start for s in parts[i][0]), *parts[i][1].shape)
+        for n, i in enumerate(np.argsort(worth)[::-1], 1)
+    }
 
 
-def _comparison(panels: dict[str, np.ndarray], people: dict[str, np.ndarray]) -> bytes:
+def _comparison(panels: dict[str, np.ndarray], people: dict[str, Box]) -> bytes:
     """The panels with a box around each person, and below them a row of the same panels enlarged for each."""
     from unveil.show import figures
 
     shape = next(iter(panels.values())).shape
-    boxes = {name: figures.crop_around(mask, ZOOM, shape) for name, mask in list(people.items())[:SHOWN]}
-    rows = {"" if boxes else "whole": panels}
+    boxes = {name: figures.crop_around(box, ZOOM, shape) for name, box in list(people.items())[:SHOWN]}
+    # They are drawn 340 pixels wide, but matplotlib would convert every pixel of a large picture.
+    reduced = max(1, max(shape) // 1024)
+    rows = {"" if boxes else "whole": {t: np.asarray(Image.fromarray(i).reduce(reduced)) for t, i in panels.items()}}
     for name, box in boxes.items():
         rows[name.replace(" presence", "\npresence")] = {title: figures.cut(i, box) for title, i in panels.items()}
     drawn = figures.show(rows, size=3.4)
     figures.withdraw(drawn)
     for axis in drawn.axes[: len(panels)]:
         for box in boxes.values():
-            figures.frame(axis, box)
+            figures.frame(axis, tuple(side / reduced for side in box))
     return figures.png(drawn)
