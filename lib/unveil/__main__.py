@@ -172,7 +172,7 @@ def train(
         return
     fit = presets.train(runs, out, crop=crop, crops=crops, resume=not fresh, **changes)
     best = fit.history["val_psnr"].max()
-    print(f"{len(fit.history)} epochs, best validation PSNR {best:.2f} dB, weights in {fit.weights}")
+    print(f"{len(fit.history)} epochs ({fit.ended}), best validation PSNR {best:.2f} dB, weights in {fit.weights}")
 
 
 @app.command(group=FOREST)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 
 from unveil import project
 from unveil.errors import UnveilError
-from unveil.restore import networks, training, weights
+from unveil.restore import callbacks, networks, training, weights
 from unveil.restore.pairs import PairDataset, window
 from unveil.restore.training import Options
 
@@ -71,7 +72,7 @@ def test_training_learns_and_keeps_everything(data, tmp_path):
     assert fit.history["train_loss"].iloc[-1] < 0.9 * fit.history["train_loss"].iloc[0]
     assert Options.load(tmp_path / "options.json") == options
     names = {path.name for path in (tmp_path / "pictures" / "item_0").iterdir()}
-    assert names == {"input.png", "target.png", *(f"epoch_{n:04d}.png" for n in range(0, 13, 2))}
+    assert names == {"input.png", "target.png", "latest.png", *(f"epoch_{n:04d}.png" for n in range(0, 13, 2))}
     assert {"best.ckpt", "last.ckpt", "log.csv", "weights.safetensors"} <= {p.name for p in tmp_path.iterdir()}
     logged = pd.read_csv(tmp_path / "log.csv")
     x, y = data[1][0]
@@ -116,7 +117,45 @@ def test_resuming_refuses_other_options(data, tmp_path):
 
 def test_early_stopping(data, tmp_path):
     options = dataclasses.replace(SMALL, epochs=20, learning_rate=0.0, patience=2, average=0.0)
-    assert len(training.train(options, *data, tmp_path).history) == 3
+    fit = training.train(options, *data, tmp_path)
+    assert len(fit.history) == 3 and fit.ended == "it no longer got better"
+
+
+def progress(folder):
+    return json.loads((folder / "progress.json").read_text())
+
+
+def test_progress_is_there_from_the_first_batch(data, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(callbacks.files, "write_json", lambda path, state: written.append((path.name, state)))
+    callback = callbacks.Progress(tmp_path, None, None)
+    trainer = SimpleNamespace(current_epoch=0, max_epochs=4, num_training_batches=5, is_global_zero=True)
+    callback.on_train_start(trainer, None)
+    for batch in range(3):
+        callback.on_train_batch_end(trainer, None, None, None, batch)
+    ((name, state),) = written
+    assert name == "progress.json" and (state["epoch"], state["batch"], state["batches"]) == (0, 1, 5)
+    assert state["share"] == pytest.approx(1 / 20) and state["seconds_left"] >= 0
+
+
+def test_the_end_says_why(data, tmp_path):
+    fit = training.train(SMALL, *data, tmp_path / "a")
+    assert fit.ended == progress(tmp_path / "a")["ended"] == "all epochs are done"
+    spent = dataclasses.replace(SMALL, epochs=500, cpu_minutes=0.01)
+    assert training.train(spent, *data, tmp_path / "b").ended == "its 0.01 minutes of processor time are spent"
+    over = dataclasses.replace(SMALL, epochs=500, minutes=0.01)
+    assert training.train(over, *data, tmp_path / "c").ended == "its 0.01 minutes are over"
+
+    def ask(rows):
+        (tmp_path / "d" / "stop").touch()
+
+    fit = training.train(dataclasses.replace(SMALL, epochs=500), *data, tmp_path / "d", listener=ask)
+    assert fit.ended == "stopped by hand" and len(fit.history) == 2, "the epoch that was begun is closed"
+    assert not (tmp_path / "d" / "stop").exists() and fit.weights.exists()
+    with pytest.raises(UnveilError):
+        diverging = dataclasses.replace(SMALL, learning_rate=1e30, gradient_clip=0.0, warmup=1)
+        training.train(diverging, *data, tmp_path / "e")
+    assert progress(tmp_path / "e")["ended"].startswith("an error: epoch")
 
 
 def test_divergence_is_said_plainly(data, tmp_path):

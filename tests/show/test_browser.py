@@ -97,6 +97,21 @@ def made(run_id):
 browser = widgets.ResultsBrowser(runs, made)
 browser"""
 
+MONITOR = """
+import numpy as np
+import torch
+from unveil.restore import training
+from unveil.restore.options import Options
+from unveil.show import widgets
+
+small = {"features": [4, 8], "unshuffle": 2}
+options = Options(network="unet", network_options=small, loss="mse", epochs=9999, batch=2, accelerator="cpu")
+items = [(torch.rand(1, 64, 64), torch.rand(1, 64, 64)) for _ in range(40)]
+monitor = widgets.training_monitor("training")
+display(monitor)
+fit = training.train(options, items, items[:1], "training", listener=monitor.update)
+print("the cell ends:", fit.ended)"""
+
 PICTURE = """() => {
   const canvas = document.querySelector(".unveil-scrubber canvas");
   const rgba = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -435,6 +450,21 @@ def test_results_browser(browser, tmp_path):
         root.get_by_label("zoom").evaluate("(i) => { i.value = 4; i.dispatchEvent(new Event('input')); }")
         assert root.locator(".unveil-wipe img").first.bounding_box()["width"] == pytest.approx(4 * before, rel=0.01)
         shots(page, "results_browser")
+        page.close()
+
+
+def test_training_monitor(browser, tmp_path):
+    """While the cell trains: how far it is, a picture, and a button that ends it."""
+    with Lab(tmp_path) as lab:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        lab.open(page, notebook([MONITOR]))
+        told = page.get_by_text(re.compile(r"epoch \d+, batch \d+ of 20 · about \d+ (s|min) left")).first
+        told.wait_for(timeout=120_000)
+        page.locator(".jp-OutputArea img").nth(1).wait_for(timeout=60_000)
+        shots(page, "training_monitor")
+        page.get_by_role("button", name="Stop", exact=True).click()
+        page.get_by_text("the cell ends: stopped by hand").wait_for(timeout=60_000)
+        page.get_by_text(re.compile(r"Ended after \d+ epochs?: stopped by hand")).wait_for(timeout=20_000)
         page.close()
 
 

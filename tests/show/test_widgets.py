@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -171,17 +172,17 @@ def test_the_zoom_goes_to_what_stands_out_of_the_truth():
 
 
 def test_training_monitor_follows_a_log(tmp_path):
-    monitor = widgets.training_monitor(tmp_path)
+    monitor = widgets.TrainingMonitor(tmp_path)
     assert not monitor.refresh()
     rows = [{"epoch": e, "train_loss": 1 / (e + 1), "val_mse": 2 / (e + 1), "val_psnr": 20 + e} for e in range(3)]
     pd.DataFrame(rows).to_csv(tmp_path / "log.csv", index=False)
     pictures = tmp_path / "pictures" / "item_0"
     pictures.mkdir(parents=True)
-    for name in ("input", "epoch_0000", "epoch_0015", "target"):
+    for name in ("input", "epoch_0000", "epoch_0015", "latest", "target"):
         Image.fromarray(VIEWS[0]).save(pictures / f"{name}.png")
     assert monitor.refresh() and not monitor.refresh()
     assert "epoch 2" in monitor._text.value and "validation PSNR 22" in monitor._text.value
-    assert list(monitor._strip) == ["input", "epoch 0015", "target"]
+    assert list(monitor._strip) == ["input", "latest prediction", "target"]
     assert all(bytes(image.value).startswith(b"\x89PNG") for image in monitor._images)
     assert [axis.get_ylabel() for axis in monitor.filmstrip().axes] == ["loss", "PSNR (dB)"]
 
@@ -195,4 +196,28 @@ def test_training_monitor_is_a_listener_and_reads_lightnings_sparse_log():
     monitor.update(history, VIEWS[0])
     assert monitor._history.loc[0, ["train_loss", "val_loss"]].tolist() == [0.5, 0.7]
     assert list(monitor._strip) == ["latest prediction"]
+    monitor.close()
+
+
+def test_training_monitor_tells_progress_and_end_and_asks_to_stop(tmp_path):
+    monitor = widgets.TrainingMonitor(tmp_path)
+    assert monitor.button.disabled and "first batch" in monitor._said.value
+    state = {"epoch": 2, "batch": 3, "batches": 40, "share": 0.25, "seconds_left": 187.0}
+    (tmp_path / "progress.json").write_text(json.dumps(state))
+    assert monitor.refresh() and not monitor.refresh()
+    assert monitor._said.value == "epoch 2, batch 3 of 40 · about 3 min left" and monitor._bar.value == 0.25
+    monitor.button.click()
+    assert (tmp_path / "stop").exists() and monitor.button.disabled
+    (tmp_path / "progress.json").write_text(json.dumps(state | {"ended": "its 2 minutes are over"}))
+    assert monitor.refresh() and monitor._said.value == "Ended after 2 epochs: its 2 minutes are over."
+
+
+def test_training_monitor_follows_by_itself(tmp_path):
+    monitor = widgets.TrainingMonitor(tmp_path).watch(0.01)
+    (tmp_path / "progress.json").write_text(json.dumps({"epoch": 1, "ended": "stopped by hand"}))
+    for _ in range(300):
+        if "Ended" in monitor._said.value:
+            break
+        time.sleep(0.01)
+    assert monitor._said.value == "Ended after 1 epoch: stopped by hand."
     monitor.close()

@@ -14,7 +14,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from PIL import Image
 from torch import Tensor
@@ -95,7 +95,7 @@ class EpochLog(Callback):
 
 
 class Pictures(Callback):
-    """Predictions for a few fixed items as PNG, before the first epoch and after every ``every`` epochs."""
+    """Predictions for a few fixed items as PNG: ``latest.png`` after every epoch, and one to keep every ``every``."""
 
     def __init__(self, folder: Path, items: Sequence[tuple[Tensor, Tensor]], every: int) -> None:
         self.folder, self.items, self.every = folder, list(items), every
@@ -114,16 +114,16 @@ class Pictures(Callback):
         epoch = trainer.current_epoch + 1
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        if epoch % self.every == 0 or epoch == trainer.max_epochs:
-            self._predict(module, epoch)
+        self._predict(module, epoch, epoch % self.every == 0 or epoch == trainer.max_epochs)
 
-    def _predict(self, module: lightning.LightningModule, epoch: int) -> None:
+    def _predict(self, module: lightning.LightningModule, epoch: int, kept: bool = True) -> None:
         training = module.network.training
         module.network.eval()
         with torch.no_grad():
             for i, (inputs, _) in enumerate(self.items):
                 prediction = module.network(inputs[None].to(module.device))[0].float()
-                save_picture(self.folder / f"item_{i}" / f"epoch_{epoch:04d}.png", prediction)
+                for name in ("latest", *[f"epoch_{epoch:04d}"] * kept):
+                    save_picture(self.folder / f"item_{i}" / f"{name}.png", prediction)
         module.network.train(training)
 
 
@@ -158,3 +158,60 @@ class Budget(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         if self.share >= 1:
             trainer.should_stop = True
+
+
+class Progress(Callback):
+    """Writes ``progress.json``, from the first batch on and at most once a second, and at the end why it is the end.
+
+    A file ``stop`` beside it ends the training after the batch, as the monitor's button asks.
+    """
+
+    def __init__(self, folder: Path, budget: Budget | None, timer: Timer | None) -> None:
+        self.path, self.asked, self.budget, self.timer = folder / "progress.json", folder / "stop", budget, timer
+        self.state: dict[str, Any] = {}
+
+    def _share(self, trainer: lightning.Trainer, batch: int) -> float:
+        """How much is done by epochs, by processor time or by the clock, whichever is nearest to its end."""
+        epochs = (trainer.current_epoch + batch / trainer.num_training_batches) / trainer.max_epochs
+        spent = self.budget.share if self.budget else 0.0
+        clock = self.timer.time_elapsed() if self.timer else 0.0
+        return max(epochs, spent, clock / (clock + self.timer.time_remaining()) if clock else 0.0)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.asked.unlink(missing_ok=True)
+        self.start, self.first, self.written, self.stopped = time.perf_counter(), self._share(trainer, 0), 0.0, False
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *rest: Any) -> None:
+        batch, now = rest[-1] + 1, time.perf_counter()
+        if self.asked.exists():
+            trainer.should_stop = self.stopped = True
+        if trainer.is_global_zero and now - self.written >= 1:
+            share = self._share(trainer, batch)
+            left = (now - self.start) * (1 - share) / max(share - self.first, 1e-9)
+            where = {"epoch": trainer.current_epoch, "batch": batch, "batches": trainer.num_training_batches}
+            self.state = where | {"share": min(share, 1.0), "seconds_left": max(left, 0.0)}
+            files.write_json(self.path, self.state)
+            self.written = now
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.asked.unlink(missing_ok=True)
+        if not trainer.should_stop:
+            self._end(trainer, "all epochs are done")
+        elif self.stopped:
+            self._end(trainer, "stopped by hand")
+        elif self.budget and self.budget.share >= 1:
+            self._end(trainer, f"its {self.budget.seconds / 60:g} minutes of processor time are spent")
+        elif self.timer and self.timer.time_remaining() <= 0:
+            self._end(
+                trainer, f"its {(self.timer.time_elapsed() + self.timer.time_remaining()) / 60:g} minutes are over"
+            )
+        else:
+            self._end(trainer, "it no longer got better")
+
+    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
+        self._end(trainer, f"an error: {exception or type(exception).__name__}")
+
+    def _end(self, trainer: lightning.Trainer, reason: str) -> None:
+        if trainer.is_global_zero:
+            done = {"epoch": trainer.current_epoch, "ended": reason}
+            files.write_json(self.path, self.state | done)

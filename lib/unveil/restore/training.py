@@ -4,14 +4,16 @@ A training lives in one folder::
 
     options.json            the options it was started with
     log.csv                 one row per epoch
+    progress.json           how far it is, seconds left, and why it ended; a file ``stop`` ends it
     best.ckpt, last.ckpt    Lightning checkpoints (best by ``Options.monitor``); ``.before``: the ones they replaced
-    pictures/item_0/        input.png, target.png and one prediction per ``pictures_every`` epochs
+    pictures/item_0/        input.png, target.png, latest.png and one prediction per ``pictures_every`` epochs
     weights.safetensors     the best averaged weights, with the options in the file's metadata and beside it as JSON
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -34,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 from unveil import files
 from unveil.errors import UnveilError
 from unveil.restore import weights
-from unveil.restore.callbacks import Budget, EpochLog, Listener, Pictures, SafeCheckpoints, newest
+from unveil.restore.callbacks import Budget, EpochLog, Listener, Pictures, Progress, SafeCheckpoints, newest
 from unveil.restore.networks import Restorer
 from unveil.restore.options import Options
 from unveil.restore.pairs import EpochSampler
@@ -44,12 +46,13 @@ __all__ = ["Fit", "Options", "train"]
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """A finished (or stopped) training."""
+    """A finished (or stopped) training; ``ended`` says why it is so."""
 
     folder: Path
     options: Options
     history: pd.DataFrame
     model: Restorer
+    ended: str = ""
 
     @property
     def weights(self) -> Path:
@@ -199,10 +202,9 @@ def train(
         callbacks.insert(0, WeightAveraging(avg_fn=moving_average(options.average)))
     if options.patience:
         callbacks.append(EarlyStopping(options.monitor, mode=_mode(options), patience=options.patience))
-    if options.minutes:
-        callbacks.append(Timer(duration={"minutes": options.minutes}, interval="epoch", verbose=False))
-    if budget:
-        callbacks.append(budget)
+    timer = Timer(duration={"minutes": options.minutes}, verbose=False, interval="epoch") if options.minutes else None
+    callbacks += [guard for guard in (timer, budget) if guard]
+    callbacks.append(Progress(folder, budget, timer))
     with _quiet():
         trainer = _trainer(options, callbacks, folder, progress)
         options.save(folder / "options.json")
@@ -222,7 +224,9 @@ def train(
         weights.save(folder / "weights.safetensors", _network_of(folder / "best.ckpt", options), options)
     trainer.strategy.barrier()
     model = weights.load(folder / "weights.safetensors")[0]
-    return Fit(folder, options, pd.read_csv(folder / "log.csv"), model)
+    path = folder / "progress.json"
+    ended = json.loads(path.read_text("utf-8")).get("ended", "") if path.exists() else ""
+    return Fit(folder, options, pd.read_csv(folder / "log.csv"), model, ended)
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

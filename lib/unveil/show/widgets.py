@@ -6,10 +6,11 @@ fixed gray range.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
+import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -261,17 +262,22 @@ class ResultsBrowser(anywidget.AnyWidget):
 
 
 class TrainingMonitor(ipywidgets.VBox):
-    """The widget of :func:`training_monitor`."""
+    """The widget of :func:`training_monitor`; ``button`` asks the training to stop."""
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self._folder = None if folder is None else Path(folder)
         self._history = pd.DataFrame()
         self._strip: Mapping[str, ArrayLike] = {}
-        self._seen: Any = None
-        self._task: asyncio.Task[None] | None = None
-        self._text = ipywidgets.HTML("Waiting for the first epoch…")
+        self._stamps: dict[str, Any] = {}
+        # The training's thread reports an epoch while the watching one reads the folder.
+        self._lock, self._closed = threading.RLock(), threading.Event()
+        self._bar = ipywidgets.FloatProgress(max=1, layout={"width": "20em"})
+        self.button = ipywidgets.Button(description="Stop", disabled=True, tooltip="end the training after this batch")
+        self.button.on_click(self._ask_to_stop)
+        self._said = ipywidgets.HTML("Waiting for the first batch…")
+        self._text = ipywidgets.HTML()
         self._images = [ipywidgets.Image(format="png", layout=_FITTED | {"display": "none"}) for _ in range(2)]
-        super().__init__([self._text, *self._images])
+        super().__init__([ipywidgets.HBox([self._bar, self.button, self._said]), self._text, *self._images])
         self.refresh()
 
     def update(
@@ -287,50 +293,70 @@ class TrainingMonitor(ipywidgets.VBox):
         history = pd.DataFrame(history)
         if history.empty:
             return
-        self._history = history.select_dtypes("number").groupby("epoch").mean()
-        if strip is not None:
-            self._strip = strip if isinstance(strip, Mapping) else {"latest prediction": strip}
-        else:
-            self._strip = self._latest_pictures() or self._strip
-        values = [f"{_readable(k)} {v:.4g}" for k, v in self._history.iloc[-1].items() if pd.notna(v)]
-        self._text.value = f"epoch {self._history.index[-1]:g} · " + " · ".join(values)
-        self._put(0, self.filmstrip())
-        if self._strip:
-            self._put(1, figures.show(self._strip))
+        with self._lock:
+            self._changed("log.csv")
+            self._history = history.select_dtypes("number").groupby("epoch").mean()
+            if strip is not None:
+                self._strip = strip if isinstance(strip, Mapping) else {"latest prediction": strip}
+            else:
+                self._strip = self._latest_pictures() or self._strip
+            values = [f"{_readable(k)} {v:.4g}" for k, v in self._history.iloc[-1].items() if pd.notna(v)]
+            self._text.value = f"epoch {self._history.index[-1]:g} · " + " · ".join(values)
+            self._put(0, self.filmstrip())
+            if self._strip:
+                self._put(1, figures.show(self._strip))
 
     def refresh(self) -> bool:
-        """Read the log again if it has changed; whether it has."""
-        path = None if self._folder is None else self._folder / "log.csv"
-        stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path and path.is_file() else self._seen
-        if stamp == self._seen:
-            return False
-        # The other process may be in the middle of its first row.
-        with contextlib.suppress(pd.errors.EmptyDataError):
-            self.update(pd.read_csv(path))
-            self._seen = stamp
-        return True
+        """Read what the training has written since; whether there was anything."""
+        with self._lock:
+            news = [self._changed(name) for name in ("progress.json", "log.csv")]
+            # The other process may be in the middle of its first row.
+            with contextlib.suppress(pd.errors.EmptyDataError, ValueError, OSError):
+                if news[0]:
+                    self._tell(json.loads((self._folder / "progress.json").read_text("utf-8")))
+                if news[1]:
+                    self.update(pd.read_csv(self._folder / "log.csv"))
+            return any(news)
 
-    def watch(self, seconds: float = 2) -> TrainingMonitor:
-        """Follow a training in another process while this kernel is idle, until :meth:`stop`."""
-        self.stop()
+    def watch(self, seconds: float = 1) -> TrainingMonitor:
+        """Follow the training in a thread, until :meth:`close`."""
 
-        async def follow() -> None:
-            while True:
+        def follow() -> None:
+            while not self._closed.wait(seconds):
                 self.refresh()
-                await asyncio.sleep(seconds)
+                # ipykernel 7.4 notes which of its threads a widget last spoke from, and answers there: in the one that
+                # trains. Without the note a click comes to the thread that JupyterLab keeps for widgets.
+                getattr(self.button.comm, "__dict__", {}).pop("_reply_subshell_id", None)
 
-        self._task = asyncio.get_running_loop().create_task(follow())
+        threading.Thread(target=follow, daemon=True).start()
         return self
 
-    def stop(self) -> None:
-        """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-
     def close(self) -> None:
-        self.stop()
+        self._closed.set()
         super().close()
+
+    def _changed(self, name: str) -> bool:
+        """Whether a file of the folder is another one than at the last call."""
+        path = None if self._folder is None else self._folder / name
+        if path is None or not path.is_file():
+            return False
+        before, stat = self._stamps.get(name), path.stat()
+        self._stamps[name] = stat.st_mtime_ns, stat.st_size
+        return before != self._stamps[name]
+
+    def _tell(self, state: Mapping[str, Any]) -> None:
+        self.button.disabled = "ended" in state
+        if "ended" in state:
+            self._said.value = f"Ended after {_many(state['epoch'], 'epoch')}: {state['ended']}."
+            return
+        self._bar.value, minutes = state["share"], state["seconds_left"] / 60
+        left = f"{minutes:.0f} min" if minutes >= 2 else f"{60 * minutes:.0f} s"
+        self._said.value = f"epoch {state['epoch']}, batch {state['batch']} of {state['batches']} · about {left} left"
+
+    def _ask_to_stop(self, _button: Any) -> None:
+        if self._folder is not None:
+            (self._folder / "stop").touch()
+            self.button.disabled, self._said.value = True, "Stopping after this batch…"
 
     def filmstrip(self) -> Figure:
         """The static twin: the curves as they stand."""
@@ -355,17 +381,23 @@ class TrainingMonitor(ipywidgets.VBox):
 
     def _latest_pictures(self) -> dict[str, np.ndarray]:
         folder = Path("" if self._folder is None else self._folder, "pictures", "item_0")
-        latest = sorted(folder.glob("epoch_*.png"))[-1:]
-        paths = [path for path in (folder / "input.png", *latest, folder / "target.png") if path.exists()]
-        return {path.stem.replace("_", " "): np.asarray(Image.open(path)) for path in paths}
+        names = {"input": "input", "latest": "latest prediction", "target": "target"}
+        paths = {title: folder / f"{name}.png" for name, title in names.items()}
+        return {title: np.asarray(Image.open(path)) for title, path in paths.items() if path.exists()}
 
 
 def training_monitor(folder: str | os.PathLike[str] | None = None) -> TrainingMonitor:
-    """Loss curves and the latest prediction strip while a training runs in ``folder``, which need not exist yet.
+    """How far a training in ``folder`` is, its curves and latest prediction, and a button to stop it.
 
-    In the kernel that trains, pass its ``update`` as listener; beside another process, call ``watch()``.
+    The folder need not exist yet. It is followed in a thread, beside another process or in the same kernel, where the
+    training may also call ``update`` as its listener. While a cell runs, the button works in JupyterLab 4.4 and later,
+    which talk to widgets in a thread of the kernel.
     """
-    return TrainingMonitor(folder)
+    return TrainingMonitor(folder) if folder is None else TrainingMonitor(folder).watch()
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _readable(name: str) -> str:
