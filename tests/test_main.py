@@ -15,6 +15,9 @@ from unveil import console, project
 from unveil.__main__ import app, main
 from unveil.aos import archives, simulator, store
 from unveil.errors import UnveilError
+from unveil.restore import losses, networks
+from unveil.tasks import denoising, old_photos_pairs, super_resolution
+from unveil.tasks.forest import presets
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +181,28 @@ def test_other_consoles(tmp_path, encoding):
         assert shell(*command, PYTHONIOENCODING=encoding).returncode == 0
 
 
-def test_help_names_every_option_with_its_default(capsys):
+def test_help_says_what_every_option_is(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
     for command in app:
         if command.startswith("-"):
             continue
         assert main([command, "--help"]) == 0
-        said = re.sub(r"\s+", " ", capsys.readouterr().out)
+        said = capsys.readouterr().out
         assert f"unveil {command}" in said
+        options = [line for line in said.splitlines() if line.startswith("  --") or " --" in line[:30]]
+        assert not [line for line in options if re.match(r".*?:\s*(\[|$)", line)], "an option without a word on it"
     main(["evaluate", "--help"])
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "[choices: test, validation, train, all]" in said and "[default: test]" in said
+
+
+def test_help_lists_the_names_that_can_be_given(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    main(["train", "--help"])
+    said = capsys.readouterr().out
+    for table in (networks.NETWORKS, losses.LOSSES, presets.PRESETS):
+        assert ", ".join(table) in said
+    main(["learn", "--help"])
+    said = capsys.readouterr().out
+    for task in (denoising, super_resolution, old_photos_pairs):
+        assert ", ".join(task.PRESETS) in said

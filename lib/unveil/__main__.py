@@ -21,6 +21,11 @@ from unveil.errors import UnveilError
 WORK = project.work()
 DATA = WORK / "data"
 CORES = os.cpu_count() or 1
+NETWORKS = console.keys("restore/networks/__init__.py", "NETWORKS")
+LOSSES = console.keys("restore/losses.py", "LOSSES")
+SHIPPED = console.keys("tasks/forest/presets.json", "presets")
+_WHERE = ("denoising", "super_resolution", "old_photos_pairs")
+LEARNT = "; ".join(console.keys(f"tasks/{name}.py", "PRESETS") for name in _WHERE)
 FOREST, PHOTOS = Group("Forest", sort_key=0), Group("Photographs", sort_key=1)
 DEPTH, HOUSE = Group("Depth", sort_key=2), Group("Project", sort_key=9)
 
@@ -59,7 +64,7 @@ def scan(
     *,
     verify: Annotated[bool, about("also read and decode every member")] = False,
     csv: Annotated[Out | None, about("write a table with one row per run")] = None,
-    workers: Count = CORES,
+    workers: console.Workers = CORES,
 ) -> int:
     """List complete and incomplete runs of archives, not unpacked."""
     from unveil import files
@@ -81,8 +86,8 @@ def prune(
     discard: Annotated[bool, about("delete what is dropped instead of moving it into ARCHIVE.dropped.zip")] = False,
     all_named: Annotated[bool, about("every archive of the set is named, so runs that lack files may go")] = False,
     drop_foreign: Annotated[bool, about("also drop files that belong to no run")] = False,
-    despite_damaged: Annotated[bool, about("although a damaged archive may hold what runs lack")] = False,
-    workers: Count = CORES,
+    despite_damaged: Annotated[bool, about("go on although a damaged archive may hold the missing files")] = False,
+    workers: console.Workers = CORES,
 ) -> int:
     """Take the files of unusable runs out of archives."""
     from unveil.aos import archives
@@ -109,7 +114,7 @@ def integrate(
     heights: Annotated[str, about("focal heights in metres, comma separated")] = "0.2,0.6,1.0,1.4,1.8",
     png: Annotated[Out | None, about("also write every plane as PNG into this folder")] = None,
     delete_archives: Annotated[bool, about("delete each archive after its stacks were compared with it")] = False,
-    workers: Count = CORES,
+    workers: console.Workers = CORES,
 ) -> int:
     """Turn complete runs into focal stacks; goes on where an earlier call stopped."""
     try:
@@ -137,19 +142,19 @@ def train(
     *,
     stacks: Annotated[Path, about("stack store to learn from: the focal-stack network")] = DATA / "stacks",
     archives: Annotated[Given | None, about("learn from these archives' views instead: the multi-view network")] = None,
-    preset: Annotated[str | None, about("remake shipped weights: full (all of them) or one of their names")] = None,
+    preset: Annotated[str | None, about(f"remake shipped weights: full (all of them), {SHIPPED}")] = None,
     out: Annotated[Out, about("folder of the training; a repeated call goes on there")] = DATA / "checkpoints/command",
     fresh: Annotated[bool, about("do not go on from the last checkpoint")] = False,
-    network: Annotated[str | None, about("another network of unveil.restore.networks")] = None,
-    network_options: Annotated[Named, about("its options: JSON or pairs such as features=[32,64]")] = None,
-    loss: Annotated[str | None, about("another loss of unveil.restore.losses")] = None,
-    loss_options: Annotated[Named, about("its options: JSON or pairs such as object_weight=5")] = None,
+    network: Annotated[str | None, about(f"another network: {NETWORKS}")] = None,
+    network_options: Annotated[Named, about("options of the network: JSON or pairs such as features=[32,64]")] = None,
+    loss: Annotated[str | None, about(f"another loss: {LOSSES}")] = None,
+    loss_options: Annotated[Named, about("options of the loss: JSON or pairs such as object_weight=5")] = None,
     options: Annotated[Named, about("further options of the training: JSON or pairs such as average=0.999")] = None,
     crop: Annotated[int, about("side of the training crops in pixels; 0: the preset's")] = 0,
     crops: Annotated[Count, about("crops in an epoch, about")] = 2400,
-    epochs: Count | None = None,
-    batch: Count | None = None,
-    learning_rate: Positive | None = None,
+    epochs: Annotated[Count | None, about("passes over the crops")] = None,
+    batch: Annotated[Count | None, about("crops in a step")] = None,
+    learning_rate: Annotated[Positive | None, about("its peak, after the warm-up")] = None,
     minutes: Annotated[Positive | None, about("stop after the epoch in which this time is over")] = None,
     seed: Seed | None = None,
     devices: Annotated[str | None, about("number of processes or GPUs, passed to Lightning")] = None,
@@ -157,7 +162,7 @@ def train(
     strategy: Annotated[str | None, about("passed to Lightning, for example ddp")] = None,
     workers: Annotated[Count, about("processes that simulate runs for --preset")] = CORES,
 ) -> None:
-    """Train on one's own runs, or remake shipped weights with --preset; what is not given is the preset's."""
+    """Train on your own runs, or remake shipped weights with --preset; what is not given is the preset's."""
     known = {"network": network, "loss": loss, "epochs": epochs, "batch": batch, "learning_rate": learning_rate}
     known |= {"minutes": minutes, "seed": seed, "num_nodes": num_nodes, "strategy": strategy}
     known |= {"devices": int(devices) if devices and devices.isdigit() else devices}
@@ -195,7 +200,7 @@ def evaluate(
     weights: Annotated[Given | None, about("safetensors file; without it the shipped ones")] = None,
     stacks: Annotated[Path, about("stack store to score on")] = DATA / "stacks",
     archives: Annotated[Given | None, about("score on every run of these archives instead")] = None,
-    subset: Annotated[Literal["test", "validation", "train", "all"], about("of the stacks")] = "test",
+    subset: Annotated[Literal["test", "validation", "train", "all"], about("which runs of the stacks")] = "test",
     out: Annotated[Out | None, about("write one row per run and model as CSV")] = None,
 ) -> None:
     """Score weights beside all baselines."""
@@ -250,7 +255,7 @@ def upscale(
     images: Annotated[Paths, about("pictures of any kind, or folders of them")],
     *,
     out: Annotated[Out, about("folder for the pictures and comparisons")],
-    scale: Annotated[Literal[2, 4], about("4 is 2 twice")] = 2,
+    scale: Annotated[Literal[2, 4], about("4 applies the factor 2 twice")] = 2,
     network: Annotated[Literal["deep", "subpixel", "srcnn"], about("deep takes three times as long")] = "subpixel",
     overwrite: Annotated[bool, about("replace what is in the folder")] = False,
 ) -> int:
@@ -278,13 +283,13 @@ def photo(
 
 @app.command(group=PHOTOS)
 def learn(
-    task: Literal["denoising", "super_resolution", "old_photos"],
-    preset: Annotated[str, about("a name in the task's PRESETS")],
+    task: Annotated[Literal["denoising", "super_resolution", "old_photos"], about("what to restore")],
+    preset: Annotated[str, about(f"one of the task's: {LEARNT}")],
     *,
     out: Annotated[Out | None, about("folder of the training, which goes on where it stopped")] = None,
     changes: Annotated[Named, about("options to change, as name=value: cpu_minutes=2")] = None,
 ) -> None:
-    """Make a task's shipped weights again."""
+    """Train a task's shipped weights again."""
     from importlib import import_module
 
     from unveil.tasks import common
@@ -296,7 +301,7 @@ def learn(
 
 @app.command(group=PHOTOS)
 def results(
-    task: Literal["denoising", "super_resolution", "old_photos"],
+    task: Annotated[Literal["denoising", "super_resolution", "old_photos"], about("what to restore")],
     *,
     outside: Annotated[Given | None, about("folder of further test pictures; without it $UNVEIL_SIBLINGS")] = None,
 ) -> None:
@@ -319,7 +324,7 @@ app.command(
 @app.command(group=HOUSE)
 def slides(
     *,
-    out: Out = WORK / "slides",
+    out: Annotated[Out, about("folder of the talks")] = WORK / "slides",
     results: Annotated[Path, about("stored results")] = DATA / "results",
     figures: Annotated[Path, about("stored figures")] = WORK / "figures",
     no_pdf: Annotated[bool, about("PowerPoint only")] = False,
@@ -334,7 +339,7 @@ def slides(
 
 @app.command(group=HOUSE)
 def fetch(
-    name: Literal["flight", "focal_stack", "course_pairs", "course_run"],
+    name: Annotated[Literal["flight", "focal_stack", "course_pairs", "course_run"], about("data set")],
     *,
     local: Annotated[Given | None, Parameter("--from", help="folder to copy from instead of downloading")] = None,
 ) -> None:

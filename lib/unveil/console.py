@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -41,11 +42,25 @@ def _holds_files(_: type, path: Path | None) -> None:
 Given = Annotated[Path, Parameter(validator=_there)]
 Out = Annotated[Path, Parameter(validator=_holds_files)]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
-Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32))]
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32), help="where all chance comes from")]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
+Workers = Annotated[int, Parameter(validator=Number(gte=1), help="processes or threads that share the work")]
 Positive = Annotated[float, Parameter(validator=Number(gt=0, lt=1e9))]
 Named = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 Paths = Annotated[list[Path], Parameter(validator=_there, help="ZIP archives or folders of them", negative=())]
+
+
+def keys(file: str, name: str) -> str:
+    """The keys of a dictionary in a module or JSON file, for help texts: read from the source, without torch."""
+    text = Path(__file__).parent.joinpath(file).read_text("utf-8")
+    if file.endswith(".json"):
+        return ", ".join(json.loads(text)[name])
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if getattr(target, "id", None) == name:
+                return ", ".join(key.value for key in node.value.keys)
+    raise UnveilError(f"{file}: defines no {name}")
 
 
 def named(given: Sequence[str] | None) -> dict[str, Any] | None:

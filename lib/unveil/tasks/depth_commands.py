@@ -42,7 +42,7 @@ def train_depth(
     train_path: Annotated[Given | None, about("folder to crop anew first; without it the crops that are there")] = None,
     network: Annotated[Literal["autoencoder", "unet", "gan"], about("what to train")] = "unet",
     infrared: Infrared = False,
-    epochs: Count = 100,
+    epochs: Annotated[Count, about("passes over the crops")] = 100,
     out: Annotated[Out, about("folder of the models; a repeated call goes on there")] = MODELS,
     cpu_minutes: Annotated[Positive | None, about("end when so much processor time is spent")] = None,
 ) -> int:
