@@ -359,6 +359,7 @@ def site(*, out: Annotated[Out, about("folder of the pages")] = WORK / "site") -
 
     # The run of the hero picture; the pin is on the person's shoulder.
     scrubber = focal_scrubber(results.run("0_44"), heights=(0, 7), step=0.1, height=7, pin=(312, 128))
+    scrubber.zoom = 3
     print(pages.build(out, [*books.course(), *books.solutions()], scrubber, progress("notebook")))
 
 

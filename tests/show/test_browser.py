@@ -491,4 +491,32 @@ def test_scrubber_in_the_static_site(browser, tmp_path):
     assert worst(found, integrator.integrate(views, course_rig(), drawn["height"]).image[0]) <= 1
     page.locator(".unveil-scrubber input[value=truth]").check()
     assert (picture(page)[0] == views[0]).all() and not errors
+
+    page.locator(".unveil-scrubber input[value=integral]").check()
+    page.get_by_label("use view 2", exact=True).click()
+    some = [v for v in range(11) if v != 2]
+    wanted = integrator.integrate(views[some], course_rig()[some], drawn["height"], course_rig().target(5)).image[0]
+    found, now = picture(page)
+    assert now["views"] == 10 and worst(found, wanted) <= 1
+    put(page, "Black at gray", 100)
+    put(page, "White at gray", 150)
+    assert worst(picture(page)[0], np.clip((np.rint(wanted) - 100) * 5.1, 0, 255)) <= 6, "a gray level is five"
+    canvas = page.locator(".unveil-scrubber canvas").first
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 0.25, "y": box["height"] * 0.75})
+    before = pinned(page)
+    assert abs(before[2] - wanted[before[:2]]) <= 0.1, "the value does not depend on the contrast"
+    put(page, "Zoom at the pin", 4)
+    settle(page)
+    box, pin = canvas.bounding_box(), page.locator(".unveil-pin").bounding_box()
+    at = [(pin[a] + pin[s] / 2 - box[a]) / box[s] for a, s in (("y", "height"), ("x", "width"))]
+    assert at == pytest.approx([(i + 0.5) / 96 for i in before[:2]], abs=0.01), "the pin stays on its pixel"
+    page.get_by_label("Truth beside it").check()
+    settle(page)
+    truth = page.get_by_role("img", name="Ground truth")
+    assert truth.is_visible() and truth.bounding_box()["width"] == pytest.approx(
+        canvas.bounding_box()["width"], rel=0.01
+    )
+    shots(page, "scrubber_site")
+    assert not errors
     page.close()

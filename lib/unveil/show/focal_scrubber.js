@@ -56,7 +56,7 @@ function focusCurve(low, high) {
 
 function render({ model, el }) {
   const geometry = model.get("geometry");
-  const { rows, columns, count, apertures, low, high, step, names, white } = geometry;
+  const { rows, columns, count, apertures, low, high, step, names } = geometry;
   let [registration, truth, due, refining, curveFor, playing] = [null, null, 0, false, "", 0];
   const cost = {};
 
@@ -71,6 +71,18 @@ function render({ model, el }) {
   const height = slider("Focal height", { min: low, max: high, step });
   const aperture = slider("Synthetic aperture", { min: 0, max: apertures.length - 1, step: 1 });
   const view = slider("Single view", { min: 0, max: count - 1, step: 1 });
+  const zoom = slider("Zoom at the pin", { min: 1, max: 8, step: 0.5 });
+  const [black, white] = ["Black at gray", "White at gray"].map((label) => slider(label, { min: 0, max: 255, step: 1 }));
+  const switches = names.map((name, v) => {
+    const button = element("button", { type: "button", title: name, "aria-label": `use view ${v}` }, String(v));
+    button.addEventListener("click", () => {
+      const off = model.get("off");
+      put("off", off.includes(v) ? off.filter((other) => other !== v) : [...off, v]);
+    });
+    return button;
+  });
+  const beside = element("input", { type: "checkbox" });
+  beside.addEventListener("change", () => put("beside", beside.checked));
   const play = element("button", { type: "button" }, "▶ Play");
   const save = element("button", { type: "button" }, "Save PNG");
   const pointer = element("output", { class: "unveil-pointer" });
@@ -85,12 +97,17 @@ function render({ model, el }) {
   const pinned = element("p", { class: "unveil-readout" });
   const choices = element("fieldset", {}, element("legend", {}, "Picture"), ...radios.map((radio) => radio.row));
   const buttons = element("div", { class: "unveil-buttons" }, play, save, pointer);
+  const reference = element("canvas", { width: columns, height: rows, role: "img", "aria-label": "Ground truth" });
   const shown = element("div", { class: "unveil-canvas" }, canvas, cross);
-  const controls = [aperture.row, view.row, choices, readout, curve.svg, pinned];
+  const compared = element("div", { class: "unveil-canvas" }, reference);
+  const pair = element("div", { class: "unveil-pair" }, shown, compared);
+  const counted = element("fieldset", { class: "unveil-views" }, element("legend", {}, "Views that count"), ...switches);
+  const controls = [aperture.row, counted, view.row, choices, zoom.row, black.row, white.row, readout, curve.svg, pinned];
+  if (geometry.truth) buttons.append(element("label", {}, beside, " Truth beside it"));
   el.classList.add("unveil-scrubber");
   // JupyterLab would take the arrow keys to move between cells.
   el.dataset.lmSuppressShortcuts = "true";
-  el.append(element("div", { class: "unveil-picture" }, shown, height.row, buttons));
+  el.append(element("div", { class: "unveil-picture" }, pair, height.row, buttons));
   el.append(element("div", { class: "unveil-controls" }, ...controls));
 
   function put(name, value) {
@@ -101,6 +118,13 @@ function render({ model, el }) {
   function focusAt(h) {
     if (["view", "truth"].includes(model.get("picture"))) model.set("picture", "integral");
     put("height", Math.min(high, Math.max(low, h)));
+  }
+
+  /** The views of the aperture that are not switched off; the target's own stays where none is left. */
+  function selection() {
+    const { views, metres } = apertures[model.get("aperture")];
+    const on = views.filter((v) => !model.get("off").includes(v));
+    return { metres, views: on.length ? on : views.slice(0, 1) };
   }
 
   /** The gray levels of a picture that is none of the integrals. */
@@ -118,19 +142,27 @@ function render({ model, el }) {
   function draw() {
     due = 0;
     const [h, picture, v] = [model.get("height"), model.get("picture"), model.get("view")];
-    const used = apertures[model.get("aperture")];
-    const metres = `${used.metres.toFixed(1)} m`;
+    const used = selection();
+    const [metres, levels] = [`${used.metres.toFixed(1)} m`, model.get("levels")];
     const state = [
       [height, h, `${h.toFixed(2)} m`],
       [aperture, model.get("aperture"), metres, `${used.views.length} views, ${metres}`],
       [view, v, `view ${v}`, names[v]],
+      [zoom, model.get("zoom"), `${model.get("zoom")} ×`],
+      [black, levels[0], levels[0]],
+      [white, levels[1], levels[1]],
     ];
     for (const [control, value, label, spoken = label] of state) {
       [control.input.value, control.output.value] = [value, label];
       control.input.setAttribute("aria-valuetext", spoken);
     }
     for (const radio of radios) radio.input.checked = radio.name === picture;
+    switches.forEach((button, i) => button.setAttribute("aria-pressed", used.views.includes(i)));
+    beside.checked = model.get("beside");
+    el.classList.toggle("unveil-beside", beside.checked);
     if (!registration) return;
+    registration.grays = grayScale(levels[0], Math.max(levels[1], levels[0] + 1));
+    if (beside.checked) show(reference.getContext("2d"), truth);
     const source = plain(picture, v);
     if (source) {
       for (let i = 0; i < source.length; i++) pixels[i] = registration.grays[source[i]];
@@ -142,6 +174,13 @@ function render({ model, el }) {
       while (step < 4 && cost[picture] / step ** 2 > 20) step++;
       paint(used, { step });
     }
+  }
+
+  /** Draw gray levels as they are, with the contrast that is set. */
+  function show(target, levels) {
+    const drawn = target.createImageData(columns, rows);
+    new Uint32Array(drawn.data.buffer).set(Uint32Array.from(levels, (gray) => registration.grays[gray]));
+    target.putImageData(drawn, 0, 0);
   }
 
   function paint(used, { first = 0, step = 1, until = Infinity, coverage = { pixels: 0, views: 0, least: Infinity } }) {
@@ -171,12 +210,13 @@ function render({ model, el }) {
     context.putImageData(image, 0, 0);
     canvas.dataset.drawn = JSON.stringify({ height: h, picture, view: v, views: used.views.length, complete });
     const [row, column] = model.get("pin");
-    [cross.style.left, cross.style.top] = [`${((column + 0.5) / columns) * 100}%`, `${((row + 0.5) / rows) * 100}%`];
+    const place = { "--x": `${((column + 0.5) / columns) * 100}%`, "--y": `${((row + 0.5) / rows) * 100}%` };
+    for (const [name, value] of Object.entries({ ...place, "--zoom": model.get("zoom") })) pair.style.setProperty(name, value);
     const at = (where) => {
       registration.focus(used.views, where);
       registration.collect(row, column, column + 1);
     };
-    const key = `${row},${column},${used.views.length}`;
+    const key = `${row},${column},${used.views}`;
     if (key !== curveFor) {
       curveFor = key;
       const points = [];
@@ -188,12 +228,19 @@ function render({ model, el }) {
       curve.plot(points, `Gray value of pixel row ${row}, column ${column} from ${low} to ${high} metres`);
     }
     curve.move(h);
-    at(h);
-    const source = plain(picture, v);
-    const gray = source ? source[row * columns + column] : registration.reduce(picture, column);
+    const gray = grayAt(row, column);
     pinned.textContent =
       `Pin at row ${row}, column ${column}: ${picture === "std" ? "standard deviation" : "gray"} ${gray.toFixed(1)}. ` +
       "Line: its mean over the views at every height; band: ± their standard deviation";
+  }
+
+  /** The gray level of the picture at a pixel, whatever the contrast. */
+  function grayAt(row, column) {
+    const source = plain(model.get("picture"), model.get("view"));
+    if (source) return source[row * columns + column];
+    registration.focus(selection().views, model.get("height"));
+    registration.collect(row, column, column + 1);
+    return registration.reduce(model.get("picture"), column);
   }
 
   /** The pixel under the mouse: row and column. */
@@ -226,11 +273,13 @@ function render({ model, el }) {
     model.set("picture", "view");
     put("view", Number(view.input.value));
   });
+  zoom.input.addEventListener("input", () => put("zoom", Number(zoom.input.value)));
+  for (const input of [black.input, white.input])
+    input.addEventListener("input", () => put("levels", [Number(black.input.value), Number(white.input.value)]));
   canvas.addEventListener("click", (event) => put("pin", under(event)));
   canvas.addEventListener("mousemove", (event) => {
     const [row, column] = under(event);
-    const level = (pixels[row * columns + column] & 255) * (model.get("picture") === "std" ? 1 / GAIN.std : white / 255);
-    pointer.value = `row ${row}, column ${column}: ${level.toFixed(0)}`;
+    if (registration) pointer.value = `row ${row}, column ${column}: ${grayAt(row, column).toFixed(0)}`;
   });
   canvas.addEventListener("mouseleave", () => (pointer.value = ""));
   canvas.addEventListener("keydown", (event) => {
@@ -256,7 +305,7 @@ function render({ model, el }) {
   // The kernel hears of a change when it is complete, not of every step on the way.
   for (const name of ["change", "click", "keyup"]) el.addEventListener(name, () => model.save_changes());
 
-  const traits = ["height", "aperture", "view", "picture", "pin"];
+  const traits = ["height", "aperture", "view", "picture", "pin", "off", "levels", "zoom", "beside"];
   const received = (message, buffers) => {
     if (message.type !== "views" || registration) return;
     const [views, gray] = buffers.map((b) => new Uint8Array(b.buffer, b.byteOffset, b.byteLength));

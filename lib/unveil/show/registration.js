@@ -3,17 +3,17 @@
 // A standard deviation of values in 0–255 is at most 127.5: twice its value fills the same fixed range.
 const GAIN = { std: 2 };
 
-/** RGBA of the gray levels 0…255 where `white` is the level shown as white. */
-function grayScale(white) {
-  const shown = (g) => Math.min(255, Math.round((g * 255) / white));
+/** RGBA of the gray levels 0…255 where `black` and `white` are the levels shown as such. */
+function grayScale(black, white) {
+  const shown = (g) => Math.max(0, Math.min(255, Math.round(((g - black) * 255) / (white - black))));
   return Uint32Array.from({ length: 256 }, (_, g) => 0xff000000 | (shown(g) * 0x10101));
 }
 
 /** Views registered on the plane of a height, row by row. */
 class Registration {
-  constructor(views, { white, count, rows, columns, origins, directions, slope, z }) {
+  constructor(views, { count, rows, columns, origins, directions, slope, z }) {
     Object.assign(this, { views, count, rows, columns, origins, directions, slope, z });
-    this.grays = grayScale(white);
+    this.grays = grayScale(0, 255);
     this.samples = new Float32Array(count * columns);
     this.counts = new Uint16Array(columns);
   }
@@ -120,7 +120,7 @@ class Registration {
   paint(statistic, pixels, coverage, { first = 0, step = 1, until = Infinity } = {}) {
     const { rows, columns, counts } = this;
     const gain = GAIN[statistic] ?? 1;
-    const grays = gain === 1 ? this.grays : grayScale(255);
+    const grays = gain === 1 ? this.grays : grayScale(0, 255);
     let views = 0;
     let r = first;
     for (; r < rows && performance.now() < until; r += step) {

@@ -44,7 +44,8 @@ class FocalScrubber(anywidget.AnyWidget):
 
     The views go to the browser once, in a message that no saved notebook keeps; integrals are made there. The traits
     ``height`` (metres), ``aperture`` (index into ``geometry["apertures"]``), ``view``, ``picture`` (integral, median,
-    max, min, std, view, truth) and ``pin`` (row, column) follow the controls and may be set.
+    max, min, std, view, truth), ``pin`` (row, column), ``off`` (views that do not count), ``levels`` (the gray levels
+    shown black and white), ``zoom`` (about the pin) and ``beside`` (the truth) follow the controls and may be set.
     """
 
     _esm = "\n".join(
@@ -57,11 +58,15 @@ class FocalScrubber(anywidget.AnyWidget):
     view = traitlets.Int().tag(sync=True)
     picture = traitlets.Enum(["integral", "median", "max", "min", "std", "view", "truth"], "integral").tag(sync=True)
     pin = traitlets.List(traitlets.Int(), minlen=2, maxlen=2).tag(sync=True)
+    off = traitlets.List(traitlets.Int()).tag(sync=True)
+    levels = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
+    zoom = traitlets.Float(1).tag(sync=True)
+    beside = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, scene: _Scene, low: float, high: float, step: float, white: float, **traits: Any) -> None:
         self._scene = scene
         geometry = scene.geometry() | {"low": low, "high": high, "step": step, "white": white}
-        super().__init__(geometry=geometry, **traits)
+        super().__init__(geometry=geometry, levels=[0, white], **traits)
         self.on_msg(self._answer)
 
     def _answer(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
