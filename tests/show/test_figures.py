@@ -45,7 +45,7 @@ def test_gray_range_is_fixed_by_type_and_never_smoothed(image, white):
 def test_an_image_that_is_drawn_smaller_is_averaged():
     stripes = np.tile(np.array([0, 255], np.uint8), (300, 300))
     fig = figures.show({"stripes": stripes}, size=1.0)
-    fig.canvas.draw()
+    fig.draw_without_rendering()
     picture = np.asarray(Image.open(io.BytesIO(figures.png(fig))).convert("L"))
     inner = picture[45:70, 20:80]
     assert inner.std() < 30 and abs(inner.mean() - 127.5) < 15
@@ -172,3 +172,13 @@ def test_a_notebook_shows_each_figure_once(tmp_path):
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute(env=environment)
     shown = [sum("image/png" in o.get("data", {}) for o in cell.outputs) for cell in notebook.cells[2:]]
     assert shown == [1, 1, 1, 0]
+
+
+def test_titles_do_not_run_into_each_other():
+    image = np.zeros((8, 8), np.uint8)
+    names = ["5 views, 10 m", "11 views, 10 m", "a much longer title\nof two lines"]
+    fig = figures.show({name: image for name in names}, size=1.45)
+    fig.draw_without_rendering()
+    boxes = [axis.title.get_window_extent() for axis in fig.axes]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert figures.show({"short": image}).axes[0].title.get_size() == 14

@@ -24,6 +24,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
@@ -192,6 +193,7 @@ def show(
     height = len(rows) * (size * first.shape[0] / first.shape[1] + 0.05) + 0.28 * lines * (1 if once else len(rows))
     fig = figure(across * size + (0.4 if nested else 0), height + (0.4 if title else 0))
     axes = fig.subplots(len(rows), across, squeeze=False)
+    points = _title_size([str(name) for row in rows.values() for name, _ in row], size)
     for line, (label, row) in zip(axes, rows.items(), strict=True):
         for axis in line:
             axis.set(xticks=[], yticks=[], frame_on=False)
@@ -201,7 +203,7 @@ def show(
         for axis, (name, image) in zip(line, row, strict=False):
             part = cut(image, crop)
             _draw(axis, part, white, name in errors, shrunk=part.shape[1] > size * fig.dpi)
-            axis.set_title("" if once and not axis.get_subplotspec().is_first_row() else name)
+            axis.set_title("" if once and not axis.get_subplotspec().is_first_row() else name, fontsize=points)
             mask = masks.get(name) if isinstance(masks, Mapping) else masks
             if mask is not None:
                 _outline(axis, cut(mask, crop))
@@ -410,6 +412,14 @@ def _array(image: ArrayLike) -> np.ndarray:
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or 0 in array.shape:
         raise UnveilError(f"show: an image has the shape (H, W) or (H, W, 3), not {array.shape}")
     return array
+
+
+def _title_size(titles: Iterable[str], width: float) -> float:
+    """The style's size of titles in points, or less where one would reach into its neighbour's ``width`` inches."""
+    points = matplotlib.rcParams["axes.titlesize"]
+    lines = [line for title in titles for line in title.split("\n") if line.strip()]
+    widest = max((TextPath((0, 0), line, size=points).get_extents().width for line in lines), default=0)
+    return points * min(1, 72 * 0.95 * width / max(widest, 1))
 
 
 def _white(array: np.ndarray, white: float | None) -> float:
