@@ -22,7 +22,11 @@ def first(tmp_path):
     cells = [nbformat.v4.new_markdown_cell(OPENING + "| **Time** | a minute |")]
     cells += [nbformat.v4.new_code_cell("1 + 1", execution_count=1)]
     cells += [nbformat.v4.new_markdown_cell("See [the weights](../data/README.md) and [02](02_next.ipynb#there).")]
-    path = tmp_path / "01_first.ipynb"
+    cells += [nbformat.v4.new_markdown_cell("![a figure](../figures/one.gif)")]
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "one.gif").write_bytes(b"GIF89a of a figure")
+    path = tmp_path / "notebooks" / "01_first.ipynb"
+    path.parent.mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     return path
 
@@ -34,6 +38,8 @@ def test_pages_and_index(first, tmp_path):
     page = (tmp_path / "site" / "01_first.html").read_text("utf-8")
     assert 'href="02_next.html#there"' in page and 'href="index.html"' in page
     assert "https://github.com/some/one/blob/main/data/README.md" in page
+    embedded = base64.b64encode(b"GIF89a of a figure").decode()
+    assert re.search(rf'<img alt="a figure"\s+src="data:image/gif;base64,{re.escape(embedded)}"', page)
     assert (tmp_path / "site" / site.HERO).is_file() and f'src="{site.HERO}"' in index
 
 

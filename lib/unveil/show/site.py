@@ -41,7 +41,8 @@ def build(
         opening = book.cells[0].source
         rows += [] if worked else [_row(path, opening)]
         _link(book, opening, "../" if worked else "")
-        page, _ = exporter.from_notebook_node(book, {"metadata": {"name": path.stem, "path": str(path.parent)}})
+        above = {"name": path.stem, "path": str(path.parent.parent)}  # nbconvert embeds nothing from outside of it
+        page, _ = exporter.from_notebook_node(book, {"metadata": above})
         files.write(out.joinpath(*["solutions"] * worked, f"{path.stem}.html"), page)
         if progress:
             progress(done + 1, len(notebooks))
@@ -72,11 +73,13 @@ def _pages(text: str) -> str:
 
 
 def _link(book: nbformat.NotebookNode, opening: str, up: str) -> None:
-    """Point links at the pages of other notebooks, and at the repository for its other files."""
+    """Point links at the pages of other notebooks and at the repository for its other files, pictures at the parent."""
     home = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+?)/blob/", opening)
 
     def outside(match: re.Match[str]) -> str:
-        if match[1] or not home or match[3].endswith(".html"):
+        if match[1]:
+            return f"![{match[2]}]({match[3]})"
+        if not home or match[3].endswith(".html"):
             return match[0]
         return f"[{match[2]}](https://github.com/{home[1]}/blob/main/{match[3]})"
 
