@@ -1,20 +1,22 @@
 """From archives to crops, in ratios: ``python benchmarks/pipeline.py [--quick]``.
 
 - archive → stack: reading, integrating and rounding one run against decoding its 11 PNGs alone, one thread each, in
-  turn on the same runs; then a whole build, with writing, syncing and starting the workers.
-- scan: 33,000 runs as 429,000 empty members in 33 archives, in a process of its own for its memory.
+  turn on the same runs.
+- small and large sets: builds of 40 and 400 runs with one and two workers, each build in a process of its own.
+- scan: 100, 1,000 and 33,000 runs as 429,000 empty members in 33 archives, in a process of its own for its memory.
 - crops: what the dataset gives in a second against what a training step of RED-Net uses, one process each.
 """
 
 import argparse
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
@@ -23,21 +25,40 @@ import numpy as np
 from PIL import Image
 
 from unveil.aos import archives, build, camera, integrator, simulator
-from unveil.aos.images import person_mask, to_uint8
+from unveil.aos.images import to_uint8
 from unveil.aos.store import Store
 
 LIB = Path(__file__).resolve().parents[1] / "lib"
-SCAN = """
+# Linux alone tells a process's own peak; getrusage also counts its parent's before the exec.
+MEASURED = """
 import re, sys, time
 from pathlib import Path
 from unveil.aos import archives
-start = time.perf_counter()
-catalogue = archives.scan(sys.argv[1])
-seconds = time.perf_counter() - start
-status = Path("/proc/self/status")
-memory = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) * 1024 if status.exists() else float("nan")
-print(len(catalogue.entries), seconds, memory / 1e6)
+def show(count, seconds):
+    status = Path("/proc/self/status")
+    memory = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) * 1024 if status.exists() else float("nan")
+    print(count, seconds, memory / 1e6)
 """
+SCAN = (
+    MEASURED
+    + """
+start = time.perf_counter()
+count = len(archives.scan(sys.argv[1]).entries)
+show(count, time.perf_counter() - start)
+"""
+)
+BUILD = (
+    MEASURED
+    + """
+from unveil.aos import build
+catalogue = archives.scan(sys.argv[1])
+# The first run waits for the compiler.
+list(build.integrated(catalogue.complete[:1], build.HEIGHTS, 1))
+start = time.perf_counter()
+build.build_stacks(catalogue, sys.argv[2], workers=int(sys.argv[3]))
+show(len(catalogue.complete), time.perf_counter() - start)
+"""
+)
 
 
 def seconds(task: Callable[[], object]) -> float:
@@ -57,12 +78,7 @@ def stack(entry: archives.Entry) -> np.ndarray:
 
 
 def views(entry: archives.Entry) -> list[bytes]:
-    members = [entry.members[f"pose_{pose}"] for pose in range(archives.VIEWS)]
-    found = []
-    for member in members:
-        with zipfile.ZipFile(member.archive) as archive:
-            found.append(archive.read(member.name))
-    return found
+    return [data for member, data in files(entry) if "_pose_" in member.name and "_GT_" not in member.name]
 
 
 def archive_to_stack(folder: Path, runs: int) -> Store:
@@ -88,19 +104,43 @@ def archive_to_stack(folder: Path, runs: int) -> Store:
     ratio = np.median([both / one for one, both in measured])
     row("decode the 11 views of a run (Pillow)", f"{1000 * alone:.1f} ms", "1")
     row("archive → stack of 5 planes", f"{1000 * whole:.1f} ms", f"{ratio:.2f} × decoding")
-    for workers in (1, 2):
-        out = folder / f"stacks_{workers}"
-        each = seconds(lambda: build.build_stacks(catalogue, out, workers=workers)) / runs  # noqa: B023
-        row(
-            f"build of {runs} runs, {workers} worker(s), per run",
-            f"{1000 * each:.1f} ms",
-            f"{each / alone:.2f} × decoding",
-        )
-    return Store(folder / "stacks_1")
+    return build.build_stacks(catalogue, folder / "stacks")
+
+
+def builds(folder: Path, made: list[archives.Entry], counts: list[int]) -> None:
+    """Whole builds, with writing and syncing, of the same few runs under many ids."""
+    names = {run.id: {member.name: data for member, data in files(run)} for run in made}
+    for count in counts:
+        path = folder / f"{count}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for number in range(count):
+                run = made[number % len(made)].id
+                for name, data in names[run].items():
+                    archive.writestr(f"7_{number}_{name.rpartition('/')[2].removeprefix(f'{run}_')}", data)
+        for workers in (1, 2):
+            _, took, memory = told(BUILD, path, folder / f"{count}_{workers}", workers)
+            figure = f"{1000 * took / count:.1f} ms, {memory:,.0f} MB"
+            row(f"build of {count} runs, {workers} worker(s), per run", figure, f"{count / took:.0f} runs per s")
+            shutil.rmtree(folder / f"{count}_{workers}")
+        path.unlink()
+
+
+def files(entry: archives.Entry) -> Iterator[tuple[archives.zips.Member, bytes]]:
+    for member in entry.members.values():
+        with zipfile.ZipFile(member.archive) as archive:
+            yield member, archive.read(member.name)
+
+
+def told(program: str, *arguments: object) -> list[float]:
+    """The numbers that a program prints in a process of its own."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(LIB)}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return [float(word) for word in said.split()]
 
 
 def scan(folder: Path, runs: int) -> None:
-    made = folder / "empty"
+    made = folder / f"empty_{runs}"
     made.mkdir()
     for first in range(0, runs, 1000):
         with zipfile.ZipFile(made / f"part_{first:05d}.zip", "w") as archive:
@@ -109,30 +149,31 @@ def scan(folder: Path, runs: int) -> None:
                     name = {"GT": "GT_pose_0_thermal.png", "Parameters": "Parameters.txt"}.get(
                         role, f"{role}_thermal.png"
                     )
-                    archive.writestr(f"batch/0_{number}_{name}", b"")
+                    archive.writestr(f"batch/0_{number}_{name}", b"x")
     listing = seconds(lambda: [zipfile.ZipFile(path).close() for path in sorted(made.iterdir())])
-    environment = {**os.environ, "PYTHONPATH": str(LIB)}
-    command = [sys.executable, "-c", SCAN, str(made)]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    found, took, memory = (float(word) for word in told.split())
-    members = int(found) * len(archives.ROLES)
-    row(f"scan of {found:,.0f} runs, {members:,} members", f"{took:.1f} s", f"{took / listing:.2f} × zipfile's listing")
-    # Linux alone tells a process's own peak; getrusage also counts its parent's before the exec.
-    row("  its largest memory", f"{memory:,.0f} MB", f"{memory * 1e6 / members:,.0f} bytes per member")
+    found, took, memory = told(SCAN, made)
+    figure = f"{took:.2f} s, {memory:,.0f} MB"
+    row(
+        f"scan of {found:,.0f} runs",
+        figure,
+        f"{found / took:,.0f} runs per s, {took / listing:.2f} × zipfile's listing",
+    )
 
 
 def crops(store: Store, size: int = 128, batch: int = 8, steps: int = 3) -> None:
     # Not at the top, or every worker of the builds would import torch with this file.
     import torch
 
-    from unveil.restore import datasets, networks
+    from unveil.restore import networks
+    from unveil.restore.pairs import PairDataset
+    from unveil.tasks.forest.pairs import StackPairs
 
     torch.set_num_threads(1)
-    pairs = datasets.PairDataset(store, crop=size, crops_per_item=8, region=person_mask, flips=True)
+    pairs = PairDataset(StackPairs(store), crop=size, crops_per_item=8, flips="hv")
     read = len(pairs) / min(seconds(lambda: [pairs[item] for item in range(len(pairs))]) for _ in range(3))
-    network = networks.build("rednet", pairs.in_channels)
+    network = networks.build("rednet", len(pairs[0][0]))
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    given, target = next(iter(datasets.loader(pairs, batch)))
+    given, target = next(iter(torch.utils.data.DataLoader(pairs, batch)))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -157,7 +198,9 @@ def main() -> None:
         store = archive_to_stack(Path(folder), 12 if quick else 72)
         crops(store)
         del store
-        scan(Path(folder), 1000 if quick else 33_000)
+        builds(Path(folder), archives.scan(Path(folder) / "zips").complete[:12], [10, 40] if quick else [40, 400])
+        for runs in (100, 1000) if quick else (100, 1000, 33_000):
+            scan(Path(folder), runs)
 
 
 if __name__ == "__main__":
