@@ -36,6 +36,7 @@ _NAME = re.compile(
     r"([0-9]{1,18})_([0-9]{1,18})_(?:(pose_(?:[0-9]|10))_thermal\.png|(GT)_pose_0_thermal\.png|(Parameters)\.txt)"
 )
 _PICTURE_LIMIT, _TEXT_LIMIT = 1 << 20, 1 << 16  # bytes that no file of a run exceeds
+Given = str | os.PathLike | Iterable[str | os.PathLike]
 _Copies = dict[str, dict[str, list[Member]]]  # by run and role
 _REMEDY = "fetch the archive again, or drop the run (prune after a verifying scan)"
 
@@ -221,7 +222,7 @@ class ArchiveRuns:
 
 
 def scan(
-    paths: str | os.PathLike | Iterable[str | os.PathLike],
+    paths: Given,
     verify: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -232,7 +233,7 @@ def scan(
     and decodes every file of the runs with ``workers`` threads, and calls ``progress(done, total)`` per run. A damaged
     archive is listed and does not stop the scan. Raises UnveilError for an absent path or a folder without archives.
     """
-    roots = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    roots = as_paths(paths)
     catalogue = Catalogue(roots, {}, [])
     copies: _Copies = {}
     for archive in find_archives(roots):
@@ -240,7 +241,7 @@ def scan(
         if found.reason:
             catalogue.damaged.append(Damaged(archive, found.reason))
         else:
-            catalogue.stamps[archive] = Stamp(stat.st_size, stat.st_mtime_ns, found.records)
+            catalogue.stamps[archive] = Stamp(stat.st_size, stat.st_mtime_ns, len(found.members))
         for member in found.members:
             identity = identify(member.name)
             if identity is None:
@@ -307,6 +308,11 @@ def identify(name: str) -> Identity | None:
     return Identity(f"{match[1]}_{match[2]}", sys.intern(match[match.lastindex]))
 
 
+def as_paths(given: Given) -> list[Path]:
+    """One path or several, as a list."""
+    return [Path(given)] if isinstance(given, str | os.PathLike) else [Path(path) for path in given]
+
+
 def find_archives(roots: list[Path]) -> list[Path]:
     """The ZIP files named by paths and found in folders, each once, without hidden and dropped ones."""
     found: dict[Path, Path] = {}
@@ -353,10 +359,9 @@ def _check_names(copies: _Copies, catalogue: Catalogue) -> None:
                 copies.setdefault(identity.id, {})[identity.role] = [member._replace(name=own)]
                 moved.append(archive)
     _distrust(catalogue, moved, "files have other names in its directory than of their own")
-    for name in list(copies):
-        copies[name] = {role: members for role, members in copies[name].items() if members}
-        if not copies[name]:
-            del copies[name]
+    left = {name: {role: members for role, members in roles.items() if members} for name, roles in copies.items()}
+    copies.clear()
+    copies.update({name: roles for name, roles in left.items() if roles})
 
 
 def _distrust(catalogue: Catalogue, archives: list[Path], what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -132,12 +131,10 @@ def export(stacks: Store, folder: str | Path, workers: int = 1) -> None:
     def write(index: int) -> None:
         planes, truth = stacks[index]
         for name, image in zip(names, [*planes, truth], strict=True):
-            encoded = io.BytesIO()
-            Image.fromarray(np.asarray(image)).save(encoded, "PNG")
-            files.write(folder / stacks.ids[index] / name, encoded.getbuffer())
+            with files.replacing(folder / stacks.ids[index] / name) as temporary:
+                Image.fromarray(np.asarray(image)).save(temporary)
 
-    for _ in pump.in_order(write, lacking, workers):
-        pass
+    list(pump.in_order(write, lacking, workers))
 
 
 def _integrate(heights: tuple[float, ...], threads: int | None, entry: archives.Entry) -> Sample | str:

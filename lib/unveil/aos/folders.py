@@ -208,19 +208,17 @@ def _read_gray(path: Path) -> tuple[np.ndarray, bool]:
         raise UnveilError(f"{path} is no ordinary file: replace it")
     try:
         with Image.open(path) as image:
-            mode, size, kind = image.mode, image.size, image.format
-            if (mode, kind) != ("L", "PNG"):
+            mode, kind, pixels = image.mode, image.format, np.empty(image.size[::-1], np.uint8)
+            if (mode, kind) == ("L", "PNG"):
+                # Pillow would pass over a cut-off end.
+                png.decode(path.read_bytes(), pixels)
+            else:
                 pixels = np.asarray(image)
-        if (mode, kind) == ("L", "PNG"):
-            pixels = np.empty(size[::-1], np.uint8)
-            # Pillow would pass over a cut-off end.
-            png.decode(path.read_bytes(), pixels)
     except UnidentifiedImageError:
         raise UnveilError(f"{path} is empty or no picture: replace it") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnveilError(f"{path} cannot be read as a picture ({error}): replace it") from error
-    except ValueError as error:
-        raise UnveilError(f"{path} {error}: replace it") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        what = error if isinstance(error, ValueError) else f"cannot be read as a picture ({error})"
+        raise UnveilError(f"{path} {what}: replace it") from error
     if mode == "RGB" and (pixels == pixels[..., :1]).all():
         return pixels[..., 0], True
     if mode != "L":

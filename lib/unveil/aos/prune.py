@@ -8,9 +8,8 @@ first.
 from __future__ import annotations
 
 import glob
-import os
 import stat
-from collections.abc import Iterable
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +18,13 @@ from zipfile import ZipInfo
 import numpy as np
 
 from unveil import files
-from unveil.aos import repack
+from unveil.aos import archives, repack
 from unveil.aos.archives import BROKEN, DROPPED, MISSING, Catalogue, Entry, Stamp, find_archives, identify
 from unveil.aos.store import Store
 from unveil.aos.zips import shown
 from unveil.errors import UnveilError
+
+_DRY = "nothing was changed: this was a dry run"
 
 
 class Pruned(NamedTuple):
@@ -68,7 +69,7 @@ class PruneReport:
             )
         lines += [f"stays: {trouble}" for trouble in self.troubles]
         if self.archives and not self.done:
-            lines.append("nothing was changed: this was a dry run")
+            lines.append(_DRY)
         return "\n".join([*lines, f"beware: {self.obstacle}"] if self.obstacle else lines)
 
 
@@ -119,7 +120,12 @@ def prune(
                 _place(archive, [kept], stamp)
                 after = archive.stat().st_size
             pruned.append(Pruned(archive, stamp.size, after, len(dropped.records), len(kept.records)))
-    return PruneReport(yes, discard, [entry.id for entry in doomed], pruned, _troubles(catalogue, ids), obstacle)
+    troubles = [f"{shown(damaged.archive)}: {damaged.reason}" for damaged in catalogue.damaged]
+    for entry in catalogue.incomplete:
+        if entry.id not in ids:
+            remedy = "; confirm that all archives of the set are named, and it is dropped" if entry.has(MISSING) else ""
+            troubles.append(f"{entry.id}: {entry.complaint}{remedy}")
+    return PruneReport(yes, discard, [entry.id for entry in doomed], pruned, troubles, obstacle)
 
 
 @dataclass(frozen=True)
@@ -131,23 +137,22 @@ class RestoreReport:
 
     def __str__(self) -> str:
         verb = "put back" if self.done else "to put back"
+        if not self.archives:
+            return f"nothing to put back: no archive has one beside it that ends in {DROPPED}"
         lines = [
             f"{shown(archive)}: {count:,} files {verb}, runs: {', '.join(ids) or 'none'}"
             for archive, (count, ids) in self.archives.items()
         ]
-        if not lines:
-            return f"nothing to put back: no archive has one beside it that ends in {DROPPED}"
-        return "\n".join(lines if self.done else [*lines, "nothing was changed: this was a dry run"])
+        return "\n".join(lines if self.done else [*lines, _DRY])
 
 
-def restore_dropped(paths: str | os.PathLike | Iterable[str | os.PathLike], yes: bool = False) -> RestoreReport:
+def restore_dropped(paths: archives.Given, yes: bool = False) -> RestoreReport:
     """Put back what :func:`prune` moved into ``<archive>.dropped.zip``; without ``yes`` only list it.
 
     ``paths``: archives, their dropped files' archives, or folders of them. Raises UnveilError as :func:`prune` does.
     """
-    roots = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
     aside = []
-    for root in roots:
+    for root in archives.as_paths(paths):
         beside = root if root.name.endswith(DROPPED) else root.with_name(root.name + DROPPED)
         aside += sorted(root.rglob(f"*{DROPPED}")) if root.is_dir() else [beside] if beside.is_file() else []
     found: dict[Path, tuple[int, list[str]]] = {}
@@ -197,10 +202,10 @@ def delete_verified(catalogue: Catalogue, store: Store, workers: int = 1) -> Del
         ):
             failed[entry.id] = "differs from its stack in the store"
     outcome = Deletion(kept={found.archive: f"damaged: {found.reason}" for found in catalogue.damaged})
-    holds: dict[Path, list[Entry]] = {path: [] for path in catalogue.archives}
+    holds: dict[Path, list[Entry]] = defaultdict(list)
     for entry in catalogue.entries:
         for path in entry.archives:
-            holds.setdefault(path, []).append(entry)
+            holds[path].append(entry)
     for path in catalogue.archives:
         bad = [f"run {entry.id} {failed[entry.id]}" for entry in holds[path] if entry.id in failed]
         incomplete = [f"{entry.id} is incomplete: prune first" for entry in holds[path] if not entry.complete]
@@ -216,15 +221,6 @@ def delete_verified(catalogue: Catalogue, store: Store, workers: int = 1) -> Del
         else:
             outcome.deleted.append(path)
     return outcome
-
-
-def _troubles(catalogue: Catalogue, doomed: set[str]) -> list[str]:
-    found = [f"{shown(damaged.archive)}: {damaged.reason}" for damaged in catalogue.damaged]
-    for entry in catalogue.incomplete:
-        if entry.id not in doomed:
-            remedy = "; confirm that all archives of the set are named, and it is dropped" if entry.has(MISSING) else ""
-            found.append(f"{entry.id}: {entry.complaint}{remedy}")
-    return found
 
 
 def _check_unchanged(catalogue: Catalogue) -> None:

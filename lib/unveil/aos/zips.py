@@ -58,10 +58,9 @@ class Member(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """An archive's files, the number of its records (folders count), and why its directory is not to be trusted."""
+    """An archive's files, and why its directory is not to be trusted."""
 
     members: list[Member]
-    records: int
     reason: str = ""
 
 
@@ -96,7 +95,7 @@ def listing(archive: Path) -> Listing:
     try:
         return _listed(archive)
     except OSError as error:
-        return Listing([], 0, f"cannot be read ({error.strerror}): check the file and its permissions")
+        return Listing([], f"cannot be read ({error.strerror}): check the file and its permissions")
 
 
 def _listed(archive: Path) -> Listing:
@@ -106,7 +105,7 @@ def _listed(archive: Path) -> Listing:
     except Exception as error:  # zipfile lets through whatever a damaged directory makes it stumble over
         found = list(_walk(archive, [(0, archive.stat().st_size)]))
         found_by = f"; {len(found)} files were found by their own headers" if found else ""
-        return Listing(found, len(found), _diagnose(archive, error) + found_by)
+        return Listing(found, _diagnose(archive, error) + found_by)
     members = [
         Member(archive, i.filename, i.file_size, i.CRC, i.compress_type, i.compress_size, i.header_offset)
         for i in infos
@@ -127,8 +126,7 @@ def _listed(archive: Path) -> Listing:
     if unlisted:
         reasons.append(f"{len(unlisted)} files not listed in its directory")
     reason = f"damaged ZIP ({', '.join(reasons)}): {REFETCH}" if reasons else ""
-    files = [member for member in [*inside, *unlisted] if member.size or not member.name.endswith("/")]
-    return Listing(files, len(members), reason)
+    return Listing([m for m in [*inside, *unlisted] if m.size or not m.name.endswith("/")], reason)
 
 
 def own_name(member: Member, handle: BinaryIO) -> str | None:

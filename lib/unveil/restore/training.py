@@ -192,7 +192,8 @@ def train(
     lightning.seed_everything(options.seed, verbose=False)
     budget = Budget(options.cpu_minutes) if options.cpu_minutes else None
     module = Restoration(options, budget)
-    best = ModelCheckpoint(folder, "best", monitor=options.monitor, mode=_mode(options), enable_version_counter=False)
+    mode = "max" if options.monitor == "val_psnr" else "min"
+    best = ModelCheckpoint(folder, "best", monitor=options.monitor, mode=mode, enable_version_counter=False)
     # A checkpoint of its own: save_last writes last.ckpt only where best.ckpt was written too.
     latest = ModelCheckpoint(folder, "last", enable_version_counter=False)
     examples = [validation_set[i] for i in pictures]
@@ -201,7 +202,7 @@ def train(
     if options.average:
         callbacks.insert(0, WeightAveraging(avg_fn=moving_average(options.average)))
     if options.patience:
-        callbacks.append(EarlyStopping(options.monitor, mode=_mode(options), patience=options.patience))
+        callbacks.append(EarlyStopping(options.monitor, mode=mode, patience=options.patience))
     timer = Timer(duration={"minutes": options.minutes}, verbose=False, interval="epoch") if options.minutes else None
     callbacks += [guard for guard in (timer, budget) if guard]
     callbacks.append(Progress(folder, budget, timer))
@@ -239,10 +240,6 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         return torch.lerp(current, averaged, min(decay, (1 + float(count)) / (10 + float(count))))
 
     return average
-
-
-def _mode(options: Options) -> str:
-    return "max" if options.monitor == "val_psnr" else "min"
 
 
 def _trainer(options: Options, callbacks: list[Callback], folder: Path, progress: bool) -> lightning.Trainer:
