@@ -29,7 +29,7 @@ from unveil.errors import UnveilError  # noqa: E402
 from unveil.restore import training  # noqa: E402
 from unveil.restore.pairs import PairDataset  # noqa: E402
 
-SAID = ".said"  # what a process printed
+SAID, TIMED = ".said", ("log.csv", "progress.json")  # what a process printed; what holds seconds
 
 
 def prepare(folder: Path) -> None:
@@ -83,7 +83,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file but the checkpoints, which hold times; of a log, which holds seconds, only that it is there."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file() and path.name != SAID}
     found = {name: path for name, path in found.items() if path.name[0] == "." or ".ckpt" not in name}
-    return {name: b"" if path.name == "log.csv" else path.read_bytes() for name, path in found.items()}
+    return {name: b"" if path.name in TIMED else path.read_bytes() for name, path in found.items()}
 
 
 def rehearse(job: str, root: Path, rng: random.Random, kills: int, levels: int) -> bool:

@@ -109,7 +109,9 @@ def test_a_resumed_training_is_the_uninterrupted_one(sets, tmp_path):
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         training.train(OPTIONS, *sets, tmp_path / "parts", listener=stop)
-    resumed = training.train(OPTIONS, *sets, tmp_path / "parts")
+    epochs = []
+    resumed = training.train(OPTIONS, *sets, tmp_path / "parts", listener=lambda rows: epochs.append(len(rows)))
+    assert epochs == [3, 4, 5, 6], "what has a checkpoint is not done again"
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value)
     assert list(resumed.history["epoch"]) == list(range(6))
