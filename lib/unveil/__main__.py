@@ -237,6 +237,25 @@ def restore(
     return 1 if any(done.error for done in results) else 0
 
 
+@app.command(group=FOREST)
+def flight(
+    folder: Annotated[Given, about("folder with pictures and their poses (poses.json, poses.csv), or the pose file")],
+    *,
+    out: Annotated[Out, about("folder for report.html, people.csv, pictures and the refined poses")],
+    images: Annotated[Given | None, about("where the pictures lie, if neither beside the poses nor in images")] = None,
+    fov: Annotated[Positive | None, about("vertical field of view in degrees, if the poses name none")] = None,
+) -> None:
+    """Find people in a search flight: ground, poses, restored picture, ranked list."""
+    from unveil.aos import flights
+
+    given = flights.read(folder, level=True, images=images, fov=fov)
+    from unveil.tasks.forest import flight as flying
+
+    found = flying.survey(given, progress("step"), flying.network)
+    print("\n".join(flying.write(found, out)))
+    print(f"look at {out / 'report.html'}")
+
+
 @app.command(group=PHOTOS)
 def denoise(
     images: Annotated[Paths, about("pictures of any kind, or folders of them")],

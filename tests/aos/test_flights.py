@@ -130,15 +130,33 @@ def test_tones_are_matched_by_one_straight_line():
         flights.toned(views, np.array([5.0, 5.0]), np.array([1.0, 2.0]))
 
 
-def test_an_enlarged_view_keeps_its_geometry():
-    """Its integral is that of the view itself, seen with as many pixels."""
-    y, x = np.mgrid[:24, :24] + 0.5
-    views = np.stack([100 + 4 * np.sin(x / 3 + i) * np.cos(y / 4) for i in range(len(RIG))])
-    large = flights.enlarged(views, 2)
-    assert large.shape == (len(RIG), 48, 48) and large.dtype == np.float32
-    expected = integrate(views, RIG, 1.0, size=(48, 48)).image[0]
-    found = integrate(large, RIG, 1.0).image[0]
-    np.testing.assert_allclose(found[4:-4, 4:-4], expected[4:-4, 4:-4], atol=0.1)
+def test_a_table_of_poses_turns_about_its_own_axes(folder):
+    lines = ["name, x, y, z, yaw, pitch, roll"]
+    lines += [
+        f"{i}.png, {x}, 2, -35, {yaw}, 0, {roll}" for i, x, yaw, roll in [(0, 5, 0, 0), (1, 4, 90, 0), (2, 3, 0, 10)]
+    ]
+    (folder / "poses.json").unlink()
+    (folder / "poses.csv").write_text("\n".join(lines))
+    cameras = flights.read(folder, fov=50).cameras
+    np.testing.assert_allclose(cameras.centers, [[5, 2, -35], [4, 2, -35], [3, 2, -35]], atol=1e-12)
+    assert (cameras.fov == 50).all()
+    np.testing.assert_allclose(cameras.rotation[0], np.eye(3), atol=1e-12)
+    # Turned by 90°, the picture's right is the world's y; rolled by 10°, the camera looks towards −y.
+    np.testing.assert_allclose(cameras.rotation[1][0], (0, 1, 0), atol=1e-12)
+    np.testing.assert_allclose(cameras.rotation[2][2], (0, -np.sin(np.radians(10)), np.cos(np.radians(10))), atol=1e-12)
+    (folder / "poses.csv").write_text(lines[0] + "\n0.png, 1, 2, x, 0, 0, 0")
+    with pytest.raises(UnveilError, match=r"poses\.csv: not a table of poses .*name, x, y, z, yaw, pitch, roll"):
+        flights.read(folder)
+
+
+def test_the_tools_of_jku_keep_poses_in_a_folder_of_their_own(folder):
+    (folder / "poses").mkdir()
+    (folder / "poses.json").rename(folder / "poses" / "first30.json")
+    assert len(flights.read(folder)) == 4
+    assert len(flights.read(folder / "poses" / "first30.json")) == 4
+    (folder / "poses" / "second.json").write_text("{}")
+    with pytest.raises(UnveilError, match="2 files may hold the poses"):
+        flights.read(folder)
 
 
 def test_the_people_of_the_real_flight_stand_out(reference):

@@ -4,10 +4,15 @@ Poses come as JSON in the form of JKU Linz's Airborne Optical Sectioning data,
 ``{"images": [{"imagefile": name, "M3x4": [[…], […], […]]}, …]}``, or as the lists ``imagefiles`` and ``views``. The
 matrices are world→camera with z down, in metres; the poses' origin is where the flight's surveyor put it, often in the
 air, so the ground may lie at a negative focal height.
+
+Or as a table (CSV) with the columns ``name, x, y, z, yaw, pitch, roll``: the camera's place in metres, z down, and its
+rotation camera→world in degrees, ``Rz(yaw) Ry(pitch) Rx(roll)``. With all three 0 the camera looks straight down, its
+right is +x and its lower edge +y.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from dataclasses import dataclass
@@ -15,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from unveil.aos.camera import Cameras
 from unveil.errors import UnveilError
@@ -25,6 +30,9 @@ FIELD_OF_VIEW = 50.815436217896945
 
 TONES = (50, 99.9)
 """Percentiles that gray levels are matched by: the median, and the hottest thousandth."""
+
+COLUMNS = ("x", "y", "z", "yaw", "pitch", "roll")
+"""Of a table of poses, beside ``name``; metres and degrees."""
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
@@ -51,19 +59,21 @@ def read(
     images: str | os.PathLike[str] | None = None,
     fov: float | None = None,
 ) -> Flight:
-    """Read a flight from the folder with its ``poses.json``, or from a pose file of another name.
+    """Read a flight from a pose file, or from the folder that holds it.
+
+    Of a folder ``poses.json`` or ``poses.csv`` is read, else the only JSON or CSV file in it or in ``poses`` below it.
 
     level: bring the views' gray levels together, because the camera's gain steps show as seams; see `levelled` ·
-    images: where the pictures lie; by default beside the pose file or in ``images`` below it · fov: vertical field of
-    view in degrees where the pose file names none; by default that of JKU's camera. The target is the pose file's
-    ``center``, else the middle view.
+    images: where the pictures lie; by default beside the pose file, or in ``images`` below or beside ``poses`` · fov:
+    vertical field of view in degrees where the pose file names none; by default that of JKU's camera. The target is the
+    pose file's ``center``, else the middle view.
 
     Raises UnveilError for a pose file that is missing or malformed, pictures that cannot be read or differ in size.
     """
     path = Path(folder)
     if path.is_dir():
-        path = path / "poses.json"
-    poses = _read_json(path)
+        path = _find_poses(path)
+    poses = _read_table(path) if path.suffix.lower() == ".csv" else _read_json(path)
     try:
         names, extrinsics = _names_and_extrinsics(poses)
         fov = float(poses.get("fov_images", poses.get("fov", FIELD_OF_VIEW if fov is None else fov)))
@@ -80,7 +90,9 @@ def read(
         cameras = Cameras(extrinsics, fov)
     except UnveilError as error:
         raise UnveilError(f"{path}: {error}") from None
-    places = [Path(images)] if images is not None else [path.parent, path.parent / "images"]
+    places = [path.parent, path.parent / "images"] if images is None else [Path(images)]
+    if images is None and path.parent.name == "poses":
+        places.append(path.parent.parent / "images")
     found = [_find_picture(name, places, path) for name in names]
     pictures = [_read_picture(picture) for picture in found]
     for picture, pixels in zip(found, pictures, strict=True):
@@ -120,12 +132,27 @@ def toned(views: np.ndarray, seen: np.ndarray, known: np.ndarray) -> np.ndarray:
     return ((views - seen[0]) * gain + known[0]).astype(np.float32)
 
 
-def enlarged(views: np.ndarray, factor: float) -> np.ndarray:
-    """Views with ``factor`` times as many pixels along each side, bilinear; (V, H, W) → (V, H', W') float32.
+def _find_poses(folder: Path) -> Path:
+    for name in ("poses.json", "poses.csv"):
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(path for place in (folder, folder / "poses") for path in place.glob("*.[cj]s[vo]*"))
+    if len(found) > 1:
+        raise UnveilError(f"{folder}: {len(found)} files may hold the poses; name one of them, such as {found[0]}")
+    return found[0] if found else folder / "poses.json"
 
-    The cameras stay the same, because their field of view does. Networks know people of one size in pixels only.
-    """
-    return ndimage.zoom(views.astype(np.float32), (1, factor, factor), order=1, mode="nearest", grid_mode=True)
+
+def _read_table(path: Path) -> dict:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+        names = [row["name"] for row in rows]
+        numbers = np.array([[float(row[key]) for key in COLUMNS] for row in rows]).reshape(-1, len(COLUMNS))
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise UnveilError(f"{path}: not a table of poses ({error}); it needs name, {', '.join(COLUMNS)}") from None
+    rotation = Rotation.from_euler("ZYX", numbers[:, 3:], degrees=True).as_matrix().transpose(0, 2, 1)
+    translation = -np.einsum("vij,vj->vi", rotation, numbers[:, :3])
+    return {"imagefiles": names, "views": np.concatenate([rotation, translation[:, :, None]], axis=2)}
 
 
 def _read_json(path: Path) -> dict:

@@ -174,7 +174,13 @@ def statistics(registered: Array, inside: Array, *, threads: int | None = None) 
 
 
 def candidates(
-    views: np.ndarray, cameras: Cameras, heights: Heights, target: Target = None, *, threads: int | None = None
+    views: np.ndarray,
+    cameras: Cameras,
+    heights: Heights,
+    target: Target = None,
+    *,
+    size: Size = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """What each view says of each pixel on each focal plane, for networks that pool the views themselves.
 
@@ -182,7 +188,7 @@ def candidates(
     p·V + v is view v registered on plane p; where it does not see the pixel it says the mean of those that do (0 where
     none does). The last channel is constant: the `steady_level` of the first plane.
     """
-    scene = _Scene(views, cameras, heights, target, None)
+    scene = _Scene(views, cameras, heights, target, size)
     if scene.is_map:
         raise UnveilError(f"candidates lie on planes: heights must be numbers, not of shape {np.shape(heights)}")
     count = len(views)
@@ -193,7 +199,7 @@ def candidates(
         array, _ = _as_array(views)
         _kernels.share_rows(_kernels.candidate_rows, scene.size[0], threads, array, scene.shifts(), said, mean, spread)
     else:
-        registered, inside = register(views, cameras, heights, target, threads=threads)
+        registered, inside = register(views, cameras, heights, target, size=size, threads=threads)
         total = inside.sum(1, keepdims=True)
         means = registered.sum(1, keepdims=True) / total.clip(1)
         filled = np.where(inside, registered, means)

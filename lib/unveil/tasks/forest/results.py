@@ -13,10 +13,9 @@ import pandas as pd
 import torch
 
 from unveil import project
-from unveil.aos import archives, flights, integrator, measures, simulator
+from unveil.aos import integrator, measures, simulator
 from unveil.aos.archives import Run
 from unveil.aos.camera import CENTER_VIEW, course_rig
-from unveil.aos.flights import Flight
 from unveil.aos.images import person_mask
 from unveil.errors import UnveilError
 from unveil.restore.inference import predict
@@ -153,42 +152,6 @@ def course_runs(out: Path) -> pd.DataFrame:
     scores = pd.concat(rows, ignore_index=True).drop_duplicates(["sample", "model"])
     # One table has the nearest planes of each sample; their names say which they are.
     return scores[~scores["model"].str.startswith("plane")].assign(model=scores["model"].map(lambda n: NAMES.get(n, n)))
-
-
-def known_tones(takes_views: bool, runs: int = 12) -> np.ndarray:
-    """Mean tones of sample runs with trees: of their centre views, or of their integral images."""
-    catalogue, store = pairs.sample_catalogue(), pairs.sample_stacks()
-    wooded = [run_id for run_id in store.table().query("density > 0")["id"]][:runs]
-    if takes_views:
-        views = (archives.read_run(catalogue.entry(run_id)).views[CENTER_VIEW] for run_id in wooded)
-        return np.mean([flights.tones(view) for view in views], axis=0)
-    return np.mean([flights.tones(store[store.index(run_id)][0][2]) for run_id in wooded], axis=0)
-
-
-def restore_flight(
-    flight: Flight, models: Iterable[Weights], ground: float, scale: float = 2
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Integral and restored images of a real flight, each (H, W) in [0, 1], and the presence of networks with a gate.
-
-    Three fixed rules bring it to the networks: gray levels by :func:`known_tones`, ``scale`` times the pixels, planes
-    counted from ``ground``. Of views every second one is taken: all of a long flight would need much memory.
-    """
-    target = flight.cameras.target(flight.target)
-    images, presences = {}, {}
-    integral = integrator.integrate(flight.views, flight.cameras, ground + 1, flight.target).image
-    for one in models:
-        seen = flights.tones(flight.views if one.takes_views else integral)
-        views = flights.enlarged(flights.toned(flight.views, seen, known_tones(one.takes_views)), scale)
-        if not one.takes_views and "integral" not in images:
-            images["integral"] = (
-                integrator.integrate(views, flight.cameras, ground + 1, target).image[0].clip(0, 255) / 255
-            )
-        every = slice(None, None, 2 if one.takes_views else 1)
-        inputs = one.inputs(views[every], flight.cameras[every], target, ground)
-        name = NAMES.get(one.name, one.name)
-        images[name], presence = answer(one, inputs)
-        presences |= {} if presence is None else {name: presence}
-    return dict(sorted(images.items(), key=lambda item: item[0] != "integral")), presences
 
 
 def answer(one: Weights, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
