@@ -70,7 +70,7 @@ def test_copies_that_are_both_good_and_differ_make_a_run_unclear(tmp_path):
     assert ids(found.complete) == ["0_2"]
     (problem,) = found.incomplete[0].problems
     assert problem.kind == archives.UNCLEAR
-    assert "pose_4 stands twice with different content" in problem.text
+    assert "pose_4 is there twice with different content" in problem.text
     assert "a.zip" in problem.text and "b.zip" in problem.text
     with pytest.raises(UnveilError, match="different content"):
         archives.read_run(found.incomplete[0])

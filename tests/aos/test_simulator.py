@@ -85,7 +85,7 @@ def test_a_person_stands_where_the_parameters_say():
 
 
 def test_views_shift_with_height():
-    """A laying person moves by the disparity just above the ground per metre of flight."""
+    """A lying person moves by the disparity just above the ground per metre of flight."""
     run = simulate_run(8, 3, density=0, pose="laying", ground_kelvin=(260, 260))
     middle = [np.nonzero(view > 100)[1].mean() for view in run.views]
     assert np.diff(middle).mean() == pytest.approx(256 / np.tan(np.radians(25)) / (35 - 0.3), abs=0.1)

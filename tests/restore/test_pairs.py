@@ -161,7 +161,7 @@ def test_split_refuses_what_it_cannot_divide():
     for fractions in ((0.5, 0.5), (0.7, 0.2, 0.2), (1.2, -0.1, -0.1)):
         with pytest.raises(UnveilError, match="three shares"):
             pairs.split({"a": 1}, 0, fractions)
-    with pytest.raises(UnveilError, match="stands twice"):
+    with pytest.raises(UnveilError, match="is there twice"):
         pairs.split(pd.Series([1, 1], index=["a", "a"]))
 
 

@@ -101,6 +101,21 @@ def test_a_resumed_training_draws_the_same_curve(data, tmp_path):
     assert kept == expected
 
 
+def test_a_training_can_start_from_weights(data, tmp_path, capsys):
+    first = training.train(dataclasses.replace(SMALL, epochs=2), *data, tmp_path / "first")
+    options = dataclasses.replace(SMALL, epochs=1, learning_rate=0.0, average=0.0, start=str(first.weights))
+    second = training.train(options, *data, tmp_path / "second")
+    begun, ended = first.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(begun[name], ended[name]) for name in begun)
+    assert "starting from the weights" in capsys.readouterr().out
+    assert weights.load(second.weights)[1].start == str(first.weights)
+    other = dataclasses.replace(options, network_options={"features": [8, 16]})
+    with pytest.raises(UnveilError, match="cannot start from the weights of another network"):
+        training.train(other, *data, tmp_path / "third")
+    with pytest.raises(UnveilError, match="nowhere.safetensors: no such weights"):
+        training.train(dataclasses.replace(SMALL, start="nowhere.safetensors"), *data, tmp_path / "fourth")
+
+
 def test_the_last_checkpoint_is_that_of_the_last_epoch(data, tmp_path):
     options = dataclasses.replace(SMALL, epochs=3, learning_rate=0.0, average=0.0)
     training.train(options, *data, tmp_path)

@@ -82,7 +82,7 @@ class Stamp(NamedTuple):
 
 @dataclass(slots=True)
 class Entry:
-    """One run as the scan found it: role → file (the good one where it stands twice), and what is wrong with it."""
+    """One run as the scan found it: role → file (the good one where there are two), and what is wrong with it."""
 
     id: str
     batch: int
@@ -409,7 +409,7 @@ def _settle(entry: Entry, role: str, copies: Sequence[Member], liars: list[Path]
             problems.append(Problem(kind, str(error).removesuffix(f": {_REMEDY}"), role))
     if len(good) > 1:
         first, second = list(good.values())[:2]
-        return [Problem(UNCLEAR, f"{role} stands twice with different content ({first}, {second})", role)]
+        return [Problem(UNCLEAR, f"{role} is there twice with different content ({first}, {second})", role)]
     if good:
         entry.members[role] = next(iter(good.values()))
         return []

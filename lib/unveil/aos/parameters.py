@@ -90,7 +90,7 @@ def decode(data: bytes) -> str:
 def parse(text: str, source: str = "Parameters.txt") -> Parameters:
     """Read the text of a ``Parameters.txt``; spaces, blank lines, line ends and unknown lines do not matter.
 
-    Raises UnveilError naming ``source`` and the line that is missing, stands twice, does not make sense or holds a
+    Raises UnveilError naming ``source`` and the line that is missing, is there twice, does not make sense or holds a
     value that cannot be.
     """
     lines: dict[str, str] = {}
@@ -107,7 +107,7 @@ def parse(text: str, source: str = "Parameters.txt") -> Parameters:
             key = name.strip() if name.strip() in CAMERAS else None
             value = " ".join(rest.rstrip(") \t\r").replace(",", " ").split())
         if key is not None and lines.setdefault(key, value) != value:
-            raise fail(key, "stands twice with different values")
+            raise fail(key, "is there twice with different values")
 
     def numbers(key: str, count: int, low: float, high: float) -> tuple[float, ...]:
         if key not in lines:

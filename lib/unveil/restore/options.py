@@ -21,14 +21,16 @@ class Options:
     uses the weights knows what to feed; ``recipe`` is the ``repr`` of the degradation and of the clean data. The
     learning rate rises over the first ``warmup`` steps and falls along a cosine to ``final_rate`` times its start.
     ``average`` is the decay of the exponential moving average of the weights (0: none), which validation and the saved
-    weights use. ``minutes`` of the clock stop a training after an epoch; ``cpu_minutes`` of processor time are a budget
-    that the learning rate follows. ``monitor`` decides which epoch is best.
+    weights use. ``start`` names weights of the same network to begin with, a path or a file below ``data/weights``;
+    without it a training begins at random. ``minutes`` of the clock stop a training after an epoch; ``cpu_minutes`` of
+    processor time are a budget that the learning rate follows. ``monitor`` decides which epoch is best.
     """
 
     network: str = "rednet"
     network_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     channels: tuple[float | str, ...] = ()
     in_channels: int = 1
+    start: str = ""
     loss: str = "l1"
     loss_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     epochs: int = 60

@@ -181,7 +181,7 @@ def split(
     labelled = sorted((str(name), str(label)) for name, label in strata.items())
     ids = [name for name, _ in labelled]
     if len(set(ids)) < len(ids):
-        raise UnveilError("an id stands twice among the strata: every id belongs to one stratum")
+        raise UnveilError("an id is there twice among the strata: every id belongs to one stratum")
     for name, label in labelled:
         groups.setdefault(label, []).append(name)
     random = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from unveil import files
+from unveil import files, project
 from unveil.errors import UnveilError
 from unveil.restore import weights
 from unveil.restore.callbacks import Budget, EpochLog, Listener, Pictures, Progress, SafeCheckpoints, newest
@@ -69,7 +69,7 @@ class Restoration(lightning.LightningModule):
         self.automatic_optimization = False
         self.options, self.budget = options, budget
         # Channels last is a third faster on CPUs and on tensor cores; the numbers do not change.
-        self.network = options.build().to(memory_format=torch.channels_last)
+        self.network = _begun(options).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         inputs, target = batch
@@ -208,6 +208,8 @@ def train(
     callbacks.append(Progress(folder, budget, timer))
     with _quiet():
         trainer = _trainer(options, callbacks, folder, progress)
+        if options.start and start is None:
+            print(f"starting from the weights {options.start}")
         options.save(folder / "options.json")
         try:
             trainer.fit(
@@ -269,6 +271,17 @@ def _trainer(options: Options, callbacks: list[Callback], folder: Path, progress
             f"Lightning refuses devices {options.devices}, strategy {options.strategy}, "
             f"accelerator {options.accelerator}, precision {options.precision}: {reason}"
         ) from error
+
+
+def _begun(options: Options) -> Restorer:
+    """The network as a training begins with it: at random, or with the weights of ``options.start``."""
+    network = options.build()
+    if options.start:
+        path = Path(options.start)
+        path = path if path.exists() else project.weights_dir() / path
+        complaint = f"{options.start}: the training cannot start from the weights of another network"
+        weights.fill(network, weights.load(path)[0].state_dict(), complaint)
+    return network
 
 
 def _network_of(checkpoint: Path, options: Options) -> Restorer:

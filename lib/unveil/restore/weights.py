@@ -53,14 +53,17 @@ def load(path: str | os.PathLike[str]) -> tuple[Restorer, Options]:
         model = options.build()
     except (UnveilError, ValueError, TypeError, AttributeError) as error:
         raise UnveilError(f"{path}: its options describe no network ({error}); copy it anew or train again") from error
+    fill(model, tensors, f"{path}: the weights do not fit the network {options.network!r}")
+    if not all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point()):
+        raise UnveilError(f"{path}: the weights hold NaN or infinity; copy them anew or train again")
+    return model.eval(), options
+
+
+def fill(model: Restorer, tensors: dict[str, torch.Tensor], complaint: str) -> None:
+    """Give ``model`` its weights; where they are another network's, :class:`UnveilError` begins with ``complaint``."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         lines = str(error).strip().splitlines()
         reason = textwrap.shorten(lines[min(1, len(lines) - 1)], 120, placeholder=" …")
-        raise UnveilError(
-            f"{path}: the weights do not fit the network {options.network!r} ({reason}); name its own weights"
-        ) from error
-    if not all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point()):
-        raise UnveilError(f"{path}: the weights hold NaN or infinity; copy them anew or train again")
-    return model.eval(), options
+        raise UnveilError(f"{complaint} ({reason}); name its own weights") from error
