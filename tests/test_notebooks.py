@@ -1,6 +1,7 @@
 """What every committed notebook must look like. That they execute is tested by nbval (see the Makefile)."""
 
 import re
+import statistics
 
 import nbformat
 import pytest
@@ -39,7 +40,13 @@ def test_executed_and_clean(path):
         "a widget leaves its static twin only"
     )
     assert path.stat().st_size <= LIMIT
-    assert max(len(cell.source.splitlines()) for cell in code(notebook)) <= 40
+
+
+@pytest.mark.parametrize("path", NUMBERED)
+def test_code_cells_are_short(path):
+    lines = [cell.source.splitlines() for cell in code(read(path))]
+    assert statistics.median(map(len, lines)) <= 10 and max(map(len, lines)) <= 25
+    assert max(len(line) for cell in lines for line in cell) <= 100
 
 
 @pytest.mark.parametrize("path", EVERY)
@@ -58,6 +65,7 @@ def test_opening_and_closing(path):
     assert f"/notebooks/{path.name})" in opening and "colab-badge.svg" in opening
     for row in ("In", "Out", "Time"):
         assert re.search(rf"^\|\s*\*\*{row}\*\*", opening, re.MULTILINE), f"the opening table lacks the row {row}"
+    assert "you will learn" in opening.lower()
     assert "\n## Summary" in text and "\n## Exercises" in text
     exercises = text.split("\n## Exercises")[1]
     assert len(re.findall(r"^\s*(?:\d+\.|###|[-*] )", exercises, re.MULTILINE)) >= 3
