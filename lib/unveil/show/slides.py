@@ -67,7 +67,8 @@ def build(out: Path, results: Path, figures: Path) -> list[Path]:
         with files.replacing(made[-1]) as part:
             pypandoc.convert_text(text, "pptx", "markdown", options, outputfile=str(part))
             part.write_bytes(_finish(part, title and Path(title[1])))
-    files.write_json(Path(out) / "numbers.json", {n: known[n] for n in ("dataset", "training", "real") if n in known})
+    kept = ("dataset", "training", "tuning", "real")
+    files.write_json(Path(out) / "numbers.json", {name: known[name] for name in kept if name in known})
     return made
 
 
@@ -127,7 +128,7 @@ def _named(value: Any) -> Any:
     if isinstance(value, dict):
         return {_slug(name): _named(item) for name, item in value.items() if name != "options"}
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        about = ("sample", "person", "pose", "density", "model")
+        about = ("sample", "person", "pose", "density", "model", "setting")
         return {_slug("_".join(str(row[key]) for key in about if key in row)): _named(row) for row in value}
     return (value[-1] if value else None) if isinstance(value, list) else value
 
