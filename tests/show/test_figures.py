@@ -180,5 +180,5 @@ def test_titles_do_not_run_into_each_other():
     fig = figures.show({name: image for name in names}, size=1.45)
     fig.draw_without_rendering()
     boxes = [axis.title.get_window_extent() for axis in fig.axes]
-    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert all(left.x1 + 9 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False)), "a space between"
     assert figures.show({"short": image}).axes[0].title.get_size() == 14

@@ -419,7 +419,7 @@ def _title_size(titles: Iterable[str], width: float) -> float:
     points = matplotlib.rcParams["axes.titlesize"]
     lines = [line for title in titles for line in title.split("\n") if line.strip()]
     widest = max((TextPath((0, 0), line, size=points).get_extents().width for line in lines), default=0)
-    return points * min(1, 72 * 0.95 * width / max(widest, 1))
+    return points * min(1, 72 * 0.85 * width / max(widest, 1))
 
 
 def _white(array: np.ndarray, white: float | None) -> float:
