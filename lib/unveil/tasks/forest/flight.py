@@ -220,7 +220,7 @@ def write(found: Survey, out: Path) -> list[str]:
     places = table.to_dict("records")
     for place in places:
         place["pictures"] = [_inline(_png(_cut(image, place))) for image in (found.integral, found.restored)]
-    page = page.render(name=out.name, facts=facts, overview=_inline(overview), people=places)
+    page = page.render(facts=facts, overview=_inline(overview), people=places)
     files.write(out / "report.html", page)
     return facts
 
