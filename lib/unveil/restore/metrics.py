@@ -77,7 +77,7 @@ def image(values: Array) -> np.ndarray:
     Raises :class:`UnveilError` for other shapes and for NaN or infinity.
     """
     values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    values = values / 255 if values.dtype == np.uint8 else values.astype(np.float64)
+    values = values / 255 if values.dtype == np.uint8 else values.astype(np.float64, copy=False)
     if values.ndim == 3 and values.shape[0] == 1:
         values = values[0]
     if values.ndim not in (2, 3):
