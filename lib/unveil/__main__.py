@@ -24,7 +24,7 @@ CORES = os.cpu_count() or 1
 NETWORKS = console.keys("restore/networks/__init__.py", "NETWORKS")
 LOSSES = console.keys("restore/losses.py", "LOSSES")
 SHIPPED = console.keys("tasks/forest/presets.json", "presets")
-_WHERE = ("denoising", "super_resolution", "old_photos_pairs")
+_WHERE = ("denoising", "super_resolution", "old_photos_pairs", "depth")
 LEARNT = "; ".join(console.keys(f"tasks/{name}.py", "PRESETS") for name in _WHERE)
 FOREST, PHOTOS = Group("Forest", sort_key=0), Group("Photographs", sort_key=1)
 DEPTH, HOUSE = Group("Depth", sort_key=2), Group("Project", sort_key=9)
@@ -302,7 +302,7 @@ def photo(
 
 @app.command(group=PHOTOS)
 def learn(
-    task: Annotated[Literal["denoising", "super_resolution", "old_photos"], about("what to restore")],
+    task: Annotated[Literal["denoising", "super_resolution", "old_photos", "depth"], about("what to restore")],
     preset: Annotated[str, about(f"one of the task's: {LEARNT}")],
     *,
     out: Annotated[Out | None, about("folder of the training, which goes on where it stopped")] = None,

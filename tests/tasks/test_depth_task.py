@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -15,7 +16,7 @@ from unveil.restore import weights
 from unveil.restore.networks import build
 from unveil.restore.networks.depth import candidates
 from unveil.restore.options import Options
-from unveil.tasks import depth, depth_files
+from unveil.tasks import depth, depth_files, depth_results
 
 SIBLINGS = Path(os.environ.get("UNVEIL_SIBLINGS", "data/siblings")) / "depth"
 CAMERA = StereoCamera(width=160, height=128, focal=80.0, baseline=0.265)
@@ -189,5 +190,23 @@ def test_shipped_networks_beat_the_nearest_fill(name, tmp_path_factory):
 def test_real_frames_at_rest_do_not_become_more_restless():
     model = weights.load(project.weights_dir() / depth.TASK / "unet.safetensors")[0]
     shots = [depth_files.read_depth(p) for p in sorted((SIBLINGS / "realsense_repeats").glob("pose8_*.png"))]
-    before, after = depth.spread(shots), depth.spread([depth.restored(model, shot) for shot in shots])
+    before, after = depth_results.spread(shots), depth_results.spread([depth.restored(model, shot) for shot in shots])
     assert after < before
+
+
+def test_restlessness_is_that_of_what_a_model_does(tmp_path):
+    rng = np.random.default_rng(0)
+    scene = np.full((40, 60), 1.0, np.float32)
+    for number in range(3):
+        depth_files.write_depth(tmp_path / f"room_{number}.png", scene + rng.normal(0, 0.01, scene.shape))
+    assert depth_results.restlessness(lambda x: x[:1], tmp_path) == pytest.approx(100, abs=2)
+    assert depth_results.restlessness(depth.tv, tmp_path) < 70
+
+
+@pytest.mark.slow
+def test_the_study_varies_frames_infrared_and_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(project, "weights_dir", lambda: tmp_path)
+    frames = depth.simulate(tmp_path, 2, seed=3, camera=CAMERA)
+    table = depth_results.study(frames, frames, tmp_path / "study", (2,), (0, 1), 0.01)
+    assert len(table) == 4 and set(table["infrared"]) == {False, True}
+    assert len(pd.read_csv(tmp_path / "depth" / "study.csv")) == 4

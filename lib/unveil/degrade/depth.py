@@ -58,8 +58,8 @@ class StereoCamera:
     height: int = 480
     focal: float = 424.0
     baseline: float = 0.05
-    power: float = 18.0
-    electrons: float = 300.0
+    power: float = 40.0
+    electrons: float = 450.0
     read: float = 5.0
     blur: float = 0.7
     misaligned: float = 0.12

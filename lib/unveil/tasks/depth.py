@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from skimage import color, data, restoration
+from skimage import restoration
 
 from unveil import files, project
-from unveil.degrade.depth import StereoCamera, match, metres, nearness
+from unveil.degrade.depth import StereoCamera, metres, nearness
 from unveil.degrade.scene import room
 from unveil.errors import UnveilError
-from unveil.restore import classical, metrics, training, weights
+from unveil.restore import classical, training
 from unveil.restore.inference import Model, predict
 from unveil.restore.options import Options
 from unveil.restore.pairs import PairDataset, window
@@ -123,7 +123,7 @@ def load_crops(paths: Iterable[str | os.PathLike[str]], infrared: bool = True) -
 
 _UNET = Options(
     network="depth", in_channels=3, channels=("nearness", "mask", "infrared"), loss="charbonnier",
-    loss_options={"epsilon": 0.003}, epochs=100, batch=8, learning_rate=1e-3, warmup=100, average=0.998,
+    loss_options={"epsilon": 0.003}, epochs=100, batch=4, learning_rate=1e-3, warmup=100, average=0.998,
     monitor="val_loss", precision="bf16-mixed", pictures_every=1000,
 )  # fmt: skip
 NETWORKS = {
@@ -155,6 +155,32 @@ def fit(
     )  # fmt: skip
     validation = PairDataset(replace(pairs, infrared=infrared), range(len(pairs) - held, len(pairs)))
     return training.train(options, train_set, validation, out)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights of one network are made: ``fit`` simulates the frames and trains in a folder, resuming."""
+
+    network: str
+    infrared: bool
+    cpu_minutes: float
+    frames: int = 240
+
+    def fit(self, out: str | os.PathLike[str], **changes: Any) -> training.Fit:
+        """Train with these options but for ``changes``."""
+        pairs = simulate(project.data_dir("depth") / "frames", self.frames)
+        return fit(
+            pairs, out, self.network, self.infrared, **{"epochs": 1000, "cpu_minutes": self.cpu_minutes} | changes
+        )
+
+
+PRESETS = {
+    "unet_infrared": Training("unet", True, 20),
+    "unet": Training("unet", False, 10),
+    "gan": Training("gan", True, 6),
+    "autoencoder": Training("autoencoder", True, 5),
+}
+"""How the shipped weights were made: ``python -m unveil learn depth NAME``."""
 
 
 def measures(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
@@ -268,79 +294,3 @@ def restored(model: Model, depth: np.ndarray, infrared: np.ndarray | None = None
     near = nearness(depth)
     channels = [near, near > 0, *([] if infrared is None else [infrared])]
     return metres(np.maximum(predict(model, np.stack(channels).astype(np.float32)), 0.01))
-
-
-def motorcycle() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """scikit-image's real stereo pair: measured and true disparity (H, W) in px, 0 unknown, and the left picture."""
-    left, right, truth = data.stereo_motorcycle()
-    gray = [np.rint(255 * color.rgb2gray(picture)).astype(np.uint8) for picture in (left, right)]
-    return match(*gray), np.where(np.isfinite(truth), truth, 0), gray[0] / np.float32(255)
-
-
-def off_on_motorcycle(model: Model, infrared: bool) -> tuple[float, float]:
-    """Share in % of the motorcycle's pixels of known truth off by more than 1 px: of all, and of its holes."""
-    measured, truth, picture = motorcycle()
-    x = np.stack([measured / 64, measured > 0, *([picture] if infrared else [])]).astype(np.float32)
-    off = np.abs(64 * predict(model, x) - truth) > 1
-    return 100 * float(off[truth > 0].mean()), 100 * float(off[(truth > 0) & (measured == 0)].mean())
-
-
-def spread(shots: Sequence[np.ndarray]) -> float:
-    """Median over pixels of the standard deviation of repeated frames (H, W) of a scene at rest."""
-    stack = np.stack(shots)
-    return float(np.median(stack.std(0, ddof=1)[(stack > 0).all(0)]))
-
-
-def sharpness(depth: np.ndarray, where: np.ndarray) -> float:
-    """Median width in px of the steps of depth in m at ``where``: change across 15 px over the steepest slope."""
-    near = np.where(depth > 0, np.log(np.maximum(depth, 1e-3)), np.nan)
-    widths = []
-    for axis in (0, 1):
-        slope = ndimage.maximum_filter1d(np.abs(np.diff(near, axis=axis, append=np.nan)), 15, axis)
-        change = ndimage.maximum_filter1d(near, 15, axis) - ndimage.minimum_filter1d(near, 15, axis)
-        some = where & (change > 0.05) & (slope > 0)
-        widths.append((change / np.maximum(slope, 1e-6))[some])
-    return float(np.median(np.concatenate(widths)))
-
-
-def results(folder: str | os.PathLike[str], count: int = 12) -> pd.DataFrame:
-    """Baselines and shipped networks on simulated frames (seed 1) and the motorcycle; ``results.csv`` by the weights.
-
-    One row per model: means of :func:`measures` over the frames, and the shares of :func:`off_on_motorcycle`.
-    """
-    frames = simulate(folder, count, seed=1)
-    models: dict[str, tuple[Model, bool]] = {name: (model, True) for name, model in BASELINES.items()}
-    for path in sorted((project.weights_dir() / TASK).glob("*.safetensors")):
-        model, options = weights.load(path)
-        models[path.stem] = (model, options.in_channels == 3)
-    rows = {}
-    for name, (model, infrared) in models.items():
-        scored = metrics.evaluate(model, PairDataset(replace(frames, infrared=infrared)), {"": measures})
-        everywhere, holes = off_on_motorcycle(model, infrared)
-        rows[name] = {**scored.drop(columns="id").mean(), "motorcycle": everywhere, "motorcycle_holes": holes}
-    table = pd.DataFrame(rows).T.rename_axis("model")
-    files.write(project.weights_dir() / TASK / "results.csv", table.round(2).to_csv())
-    return table
-
-
-def study(
-    pairs: DepthPairs,
-    test: DepthPairs,
-    out: str | os.PathLike[str],
-    counts: Sequence[int] = (6, 25, 100),
-    seeds: Sequence[int] = (0, 1, 2),
-    cpu_minutes: float = 0.2,
-) -> pd.DataFrame:
-    """Error against the number of frames learnt from, with and without infrared: small U-Nets, trained equally long."""
-    rows = []
-    for seed in seeds:
-        for count in counts:
-            for infrared in (False, True):
-                some = DepthPairs(pairs.frames[:count], pairs.ids[:count])
-                options = {"network_options": {"features": [16, 24, 32, 32]}, "batch": 4, "epochs": 1000, "seed": seed}
-                name = f"{count}_{seed}_{'infrared' if infrared else 'depth'}"
-                made = fit(some, Path(out) / name, "unet", infrared, **options, cpu_minutes=cpu_minutes)
-                scored = metrics.evaluate(made.model, PairDataset(replace(test, infrared=infrared)), {"": measures})
-                values = scored[["rmse", "mae", "median", "off"]].mean()
-                rows.append({"frames": count, "infrared": infrared, "seed": seed, **values})
-    return pd.DataFrame(rows)

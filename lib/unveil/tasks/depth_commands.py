@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Literal
 
@@ -95,8 +96,21 @@ def statistics(
 
 
 @app.command
-def table() -> None:
-    """Baselines and shipped networks on twelve simulated frames and a real pair: data/weights/depth/results.csv."""
-    from unveil.tasks import depth
+def table(
+    *, outside: Annotated[Given | None, about("folder of further real frames; without it $UNVEIL_SIBLINGS")] = None
+) -> None:
+    """Baselines and shipped networks on twelve simulated frames and real ones: data/weights/depth/results.csv."""
+    from unveil.tasks import depth_results
 
-    print(depth.results(DATA / "depth/frames").round(1).to_string())
+    given = outside or os.environ.get("UNVEIL_SIBLINGS")
+    print(depth_results.results(DATA / "depth/frames", outside=given).round(1).to_string())
+
+
+@app.command
+def study() -> None:
+    """Error against the number of frames, with and without infrared, of three seeds: data/weights/depth/study.csv."""
+    from unveil.tasks import depth, depth_results
+
+    folder = DATA / "depth/frames"
+    frames = [depth.simulate(folder, count, seed, progress=progress("frame")) for seed, count in ((0, 240), (1, 6))]
+    print(depth_results.study(*frames, MODELS.with_name("depth_study")).round(1).to_string(index=False))

@@ -63,9 +63,9 @@ def _preset(network: str, minutes: float, batch: int, rate: float, **options: An
 
 
 PRESETS = {
-    "srcnn": _preset("srcnn", 3, 16, 1.5e-3),
-    "subpixel": _preset("subpixel", 5, 16, 2e-3, features=48, blocks=3),
-    "deep": _preset("subpixel", 5, 8, 1e-3, features=64, blocks=6),
+    "srcnn": _preset("srcnn", 7, 16, 1.5e-3),
+    "subpixel": _preset("subpixel", 22, 16, 2e-3, features=48, blocks=3),
+    "deep": _preset("subpixel", 14, 8, 1e-3, features=64, blocks=6),
 }
 """The exercise's network, a small one and a deeper one that work on the low resolution."""
 

@@ -62,10 +62,13 @@ class DepthRestorer(Restorer):
         return self.distance(self(inputs), target[:, :1], **options.loss_options)
 
     @staticmethod
-    def distance(prediction: Tensor, target: Tensor, epsilon: float = 0.003, edges: float = 2.0) -> Tensor:
+    def distance(
+        prediction: Tensor, target: Tensor, epsilon: float = 0.003, edges: float = 2.0, squared: float = 0.5
+    ) -> Tensor:
         """Charbonnier loss of log depth where the truth is known (> 0), edges counting 1 + ``edges`` times.
 
-        Errors count about as much in metres as in per cent of depth, and less beyond 4 m.
+        Errors count about as much in metres as in per cent of depth, and less beyond 4 m. ``squared`` weighs the
+        squared error in metres (of depth up to 8 m, truth up to 4 m): a hole that may be near or far gets the mean.
         """
         known = target > 0
         truth = target.clamp_min(0.02)
@@ -74,7 +77,8 @@ class DepthRestorer(Restorer):
         nearest, farthest = _greatest(target, 5), -_greatest(-torch.where(known, target, 1.0), 5)
         depth = 0.33 / truth
         weight = known * (1 + edges * (nearest > 1.05 * farthest)) * torch.where(depth < 4, 0.5 + 0.5 * depth, 0.8)
-        return (weight * error).sum() / weight.sum().clamp_min(1)
+        far = (0.33 / prediction.float().clamp_min(0.04) - depth).square() * (depth < 4)
+        return (weight * error + squared * known * far).sum() / weight.sum().clamp_min(1)
 
 
 def candidates(near: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,11 +91,12 @@ def candidates(near: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     total = seen.sum((2, 3), keepdim=True)
     typical = torch.where(total > 0, known.sum((2, 3), keepdim=True) / total.clamp_min(1), 0.25)
     # What no window reaches gets the mean of its surroundings.
-    coarse = [F.avg_pool2d(x, 8, 8, ceil_mode=True) for x in (known, seen)]
-    wide, typical = (F.interpolate(_mean(*coarse, n, typical), size=near.shape[-2:], mode="nearest") for n in (7, 15))
-    means = []
+    both = torch.cat([known, seen], 1)
+    coarse = _table(F.avg_pool2d(both, 8, 8, ceil_mode=True))
+    wide, typical = (F.interpolate(_mean(coarse, n, typical), size=near.shape[-2:], mode="nearest") for n in (7, 15))
+    means, table = [], _table(both)
     for side in reversed(WINDOWS):
-        wide = _mean(known, seen, side, wide)
+        wide = _mean(table, side, wide)
         means.insert(0, wide)
     measured = torch.where(valid, near, means[0])
     low, high = (-_greatest(torch.where(valid, -means[0], -2.0)), _greatest(torch.where(valid, means[0], -2.0)))
@@ -123,12 +128,20 @@ def prior(values: Tensor, gaps: Tensor, valid: Tensor) -> Tensor:
     return torch.cat([torch.where(valid, measured, filled), never + 16], dim=1)
 
 
-def _mean(known: Tensor, seen: Tensor, side: int, otherwise: Tensor) -> Tensor:
+def _table(both: Tensor) -> Tensor:
+    """Summed-area table (Crow 1984) of valid values and their number, with which any window costs the same."""
+    return F.pad(both.double().cumsum(2).cumsum(3), (1, 0, 1, 0))
+
+
+def _mean(table: Tensor, side: int, otherwise: Tensor) -> Tensor:
     """Mean of the valid values in a window."""
-    for window in ((1, side), (side, 1)):
-        half = (window[0] // 2, window[1] // 2)
-        known, seen = F.avg_pool2d(known, window, 1, half), F.avg_pool2d(seen, window, 1, half)
-    return torch.where(seen > 1e-6, known / seen.clamp_min(1e-6), otherwise)
+    for axis in (2, 3):
+        length = table.shape[axis] - 1
+        place = torch.arange(length, device=table.device)
+        ends = (place + side // 2 + 1).clamp_max(length), (place - side // 2).clamp_min(0)
+        table = table.index_select(axis, ends[0]) - table.index_select(axis, ends[1])
+    known, seen = table.float().chunk(2, dim=1)
+    return torch.where(seen > 1e-3, known / seen.clamp_min(1e-3), otherwise)
 
 
 def _greatest(values: Tensor, side: int = 15) -> Tensor:
