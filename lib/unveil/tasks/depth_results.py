@@ -63,10 +63,10 @@ def results(
 ) -> pd.DataFrame:
     """Baselines and shipped networks on simulated frames (seed 1) and the motorcycle; ``results.csv`` by the weights.
 
-    One row per model: means of :func:`measures` over the frames, the shares of :func:`off_on_motorcycle`, and where
-    ``outside`` holds ``depth/realsense_repeats``, the :func:`restlessness` of the models that need no infrared.
+    One row per model: means of :func:`measures` over the frames, the shares of :func:`off_on_motorcycle`, and the
+    :func:`restlessness` of models that need no infrared; NaN where ``outside`` holds no ``depth/realsense_repeats``.
     """
-    frames = simulate(folder, count, seed=1)
+    frames, at_rest = simulate(folder, count, seed=1), Path(outside or os.devnull, TASK, "realsense_repeats")
     models: dict[str, tuple[Model, bool]] = {n: (model, n == "joint bilateral") for n, model in BASELINES.items()}
     for path in sorted((project.weights_dir() / TASK).glob("*.safetensors")):
         model, options = weights.load(path)
@@ -76,8 +76,7 @@ def results(
         scored = metrics.evaluate(model, PairDataset(replace(frames, infrared=infrared)), {"": measures})
         everywhere, holes = off_on_motorcycle(model, infrared)
         rows[name] = {**scored.drop(columns="id").mean(), "motorcycle": everywhere, "motorcycle_holes": holes}
-        if outside and not infrared:
-            rows[name]["repeats"] = restlessness(model, Path(outside, TASK, "realsense_repeats"))
+        rows[name]["repeats"] = restlessness(model, at_rest) if at_rest.is_dir() and not infrared else np.nan
     table = pd.DataFrame(rows).T.rename_axis("model")
     files.write(project.weights_dir() / TASK / "results.csv", table.round(2).to_csv())
     return table
