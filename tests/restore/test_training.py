@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from unveil import project
 from unveil.errors import UnveilError
 from unveil.restore import callbacks, networks, training, weights
+from unveil.restore.metrics import PSNR_CAP
 from unveil.restore.pairs import PairDataset, window
 from unveil.restore.training import Options
 
@@ -82,6 +83,15 @@ def test_training_learns_and_keeps_everything(data, tmp_path):
     with torch.no_grad():
         error = np.mean([float((again(x[None])[0].clamp(0, 1) - y).square().mean()) for x, y in data[1]])
     assert error == pytest.approx(logged["val_mse"][logged["val_psnr"].idxmax()], rel=1e-3)
+
+
+def test_an_exact_answer_is_logged_as_the_tables_cap(monkeypatch):
+    module, logged = training.Restoration(SMALL).eval(), {}
+    monkeypatch.setattr(module, "log_dict", lambda values, **_: logged.update(values))
+    given = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        module.validation_step((given, module.network(given).clamp(0, 1)), 0)
+    assert logged["val_mse"] == 0 and logged["val_psnr"] == PSNR_CAP
 
 
 def test_a_resumed_training_draws_the_same_curve(data, tmp_path):

@@ -37,6 +37,7 @@ from unveil import files, project
 from unveil.errors import UnveilError
 from unveil.restore import weights
 from unveil.restore.callbacks import Budget, EpochLog, Listener, Pictures, Progress, SafeCheckpoints, newest
+from unveil.restore.metrics import PSNR_CAP
 from unveil.restore.networks import Restorer
 from unveil.restore.options import Options
 from unveil.restore.pairs import EpochSampler
@@ -104,7 +105,7 @@ class Restoration(lightning.LightningModule):
             "val_loss": self.network.loss(inputs, target, self.options),
             "val_mse": mse.mean(),
             "val_l1": difference.abs().mean(),
-            "val_psnr": (-10 * mse.clamp_min(1e-10).log10()).mean(),
+            "val_psnr": (-10 * mse.log10()).clamp_max(PSNR_CAP).mean(),
         }
         self.log_dict(values, batch_size=len(inputs), sync_dist=True)
 
