@@ -51,10 +51,12 @@ def test_every_kind_of_picture(channels, size):
 
 
 def test_the_command_writes_three_models_and_a_comparison(tmp_path, picture):
-    file = photos.write(tmp_path / "noisy.png", denoising.NOISE(picture[:, :40, :40], np.random.default_rng(0)))
+    noisy = denoising.NOISE(picture[:, :40, :40], np.random.default_rng(0))
+    file = photos.write(tmp_path / "noisy.png", noisy, bits=16)
     assert denoising.run([file], tmp_path / "out") == []
     names = {"Model1.png", "Model2.png", "Model3.png", "Deep.png", "comparison.png"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == names
+    assert photos.bits(photos.read(tmp_path / "out" / "Deep.png")) == 16
     with pytest.raises(photos.UnveilError, match="exists already"):
         denoising.run([file], tmp_path / "out")
 

@@ -149,11 +149,12 @@ def test_scores():
 
 def test_run_writes_everything_and_overwrites_nothing(untrained, tmp_path, picture):
     scan, out = tmp_path / "grandma.png", tmp_path / "out"
-    photos.write(scan, picture)
+    photos.write(scan, picture, bits=16)
     assert not old_photos.run([scan], out, in_colour=True)
     names = {path.name.removeprefix("grandma_") for path in out.iterdir()}
     assert names == {"mask.png", "repaired.png", "coloured.png", "comparison.png"}
-    assert photos.read(out / "grandma_coloured.png").shape == picture.shape
+    coloured = photos.read(out / "grandma_coloured.png")
+    assert coloured.shape == picture.shape and photos.bits(coloured) == 16
     old_photos.run([scan], tmp_path / "again", mask=out / "grandma_mask.png")
     assert set(np.unique(photos.read(tmp_path / "again" / "grandma_mask.png"))) <= {0, 1}
     with pytest.raises(UnveilError, match="exists already"):

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
+from unveil.degrade.ageing import luminance
 from unveil.errors import UnveilError
 from unveil.tasks import photos
 
@@ -46,6 +48,35 @@ def test_sixteen_bits_survive(tmp_path):
     picture = np.arange(600, dtype=np.float32).reshape(1, 20, 30) / 65535
     file = photos.write(tmp_path / "deep.png", picture, bits=16)
     assert np.abs(photos.read(file) - picture).max() < 1e-6
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [("png", {}), ("tif", {}), ("tif", {"byteorder": ">"}), ("tif", {"compression": "zlib", "rowsperstrip": 7})],
+)
+def test_sixteen_bits_of_colour_survive(tmp_path, channels, suffix, options):
+    levels = np.random.default_rng(0).integers(0, 65536, (20, 30, channels), dtype=np.uint16)
+    file, picture = tmp_path / f"deep.{suffix}", levels.transpose(2, 0, 1) / np.float32(65535)
+    if suffix == "png":
+        photos.write(file, picture, bits=16)
+    else:
+        extra = ["unassalpha"] if channels == 4 else None
+        tifffile.imwrite(file, levels, photometric="rgb", extrasamples=extra, **options)
+    found = photos.read(file)
+    assert found.dtype == np.float32 and np.abs(found - picture).max() < 1e-6 and photos.bits(found) == 16
+    over = picture[:3] * picture[3:] + 1 - picture[3:] if channels == 4 else picture
+    assert np.abs(photos.read(file, 3) - over).max() < 1e-6
+    assert np.abs(photos.read(file, 1) - luminance(over)).max() < 1e-6
+    assert photos.bits(photos.unit(photos.bytes_of(found))) == 8
+
+
+def test_a_truncated_picture_of_sixteen_bits_is_named(tmp_path):
+    file = photos.write(tmp_path / "deep.png", np.random.default_rng(0).random((3, 40, 40), np.float32), bits=16)
+    file.write_bytes(file.read_bytes()[:4000])
+    with pytest.raises(UnveilError, match=r"deep\.png: cannot be read \(.*truncated.*\); check") as caught:
+        photos.read(file)
+    assert "\n" not in str(caught.value)
 
 
 def test_animation_orientation_and_one_pixel(colours, tmp_path):

@@ -124,7 +124,7 @@ def run(
         compared = photos.vacant(folder / "comparison.png", overwrite)
         picture = photos.read(path)
         for name, network in networks.items():
-            photos.write(targets[name], denoise(network, picture, progress), overwrite)
+            photos.write(targets[name], denoise(network, picture, progress), overwrite, photos.bits(picture))
         part = picture[common.busiest(picture, 192)]
         views = {"noisy": part} | {FILES[name]: denoise(network, part) for name, network in networks.items()}
         common.compare(compared, views)

@@ -147,14 +147,15 @@ def run(
     def one(path: Path) -> None:
         names = ("mask", "repaired", *(["coloured"] if in_colour or hints else []), "comparison")
         files = {name: photos.vacant(Path(out) / f"{path.stem}_{name}.png", overwrite) for name in names}
-        gray = luminance(photos.read(path, 3))
+        scan = photos.read(path, 3)
+        gray = luminance(scan)
         lost = read_mask(mask, gray.shape[1:]) if mask else find_damage(gray)
         clues = read_hints(hints, gray.shape[1:]) if hints else None
         views = {"as it is": gray, "mask": lost, "repaired": repair(gray, lost)}
         if "coloured" in names:
             views["coloured"] = colour(views["repaired"], clues)
         for name in names[:-1]:
-            photos.write(files[name], views[name], overwrite)
+            photos.write(files[name], views[name], overwrite, 8 if name == "mask" else photos.bits(scan))
         common.compare(files["comparison"], views)
 
     return common.each(paths, one)

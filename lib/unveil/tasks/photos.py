@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
+import png
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unveil import files, project
+from unveil.degrade.ageing import luminance
 from unveil.degrade.sampling import Resize
 from unveil.errors import UnveilError
 
@@ -30,7 +35,7 @@ def read(path: str | os.PathLike[str], channels: int | None = None) -> np.ndarra
     """Any picture Pillow reads, upright (EXIF), as float32 (C, H, W) in [0, 1]; of an animation the first frame.
 
     ``channels`` 1 or 3 converts, transparency laid over white; None keeps gray, colour and alpha. Palettes, CMYK and
-    the like become RGB. Gray keeps 16 bits; Pillow reads colour with 8.
+    the like become RGB. Gray keeps 16 bits, and so does RGB, with or without alpha, of PNG and TIFF.
     """
     path = Path(path)
     try:
@@ -38,17 +43,40 @@ def read(path: str | os.PathLike[str], channels: int | None = None) -> np.ndarra
             raise UnveilError(f"{path}: is empty (0 bytes); copy or download it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                if file.width * file.height > LARGEST:
-                    raise UnveilError(f"{path}: {file.width} × {file.height} is too large; cut it into parts")
-                file.load()
-                picture = ImageOps.exif_transpose(file)
+            picture, low = _upright(path), _upright(path, low=True)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise UnveilError(f"{path}: is not a picture Pillow can read; save it as PNG or JPEG") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UnveilError(f"{path}: cannot be read ({reason}); check the path and the file") from error
-    return _array(picture, channels)
+    if low is None:
+        return _array(picture, channels)
+    x = (np.asarray(picture, np.float32) * 256 + np.asarray(low)).transpose(2, 0, 1) / np.float32(65535)
+    x = x[:3] * x[3:] + 1 - x[3:] if channels and len(x) == 4 else np.ascontiguousarray(x)
+    return luminance(x) if channels == 1 else x
+
+
+def _upright(path: Path, low: bool = False) -> Image.Image | None:
+    """The picture; with ``low`` the low bytes of 16-bit colour, of which Pillow keeps the high ones, else None."""
+    with Image.open(path) as file:
+        if file.width * file.height > LARGEST:
+            raise UnveilError(f"{path}: {file.width} × {file.height} is too large; cut it into parts")
+        if low:
+            file.tile = [swapped for tile in file.tile if (swapped := _swapped(tile))]
+            if not file.tile:
+                return None
+        file.load()
+        return ImageOps.exif_transpose(file)
+
+
+def _swapped(tile: Any) -> Any:
+    """The tile of 16-bit colour with its bytes in the other order, so that the low one is kept; None of other tiles."""
+    first, *rest = [tile.args] if isinstance(tile.args, str) else tile.args or [""]
+    if not (found := re.fullmatch("(RGBA?;16)([BLN])", str(first))):
+        return None
+    little = found[2] == "L" or (found[2] == "N" and sys.byteorder == "little")
+    first = found[1] + ("B" if little else "L")
+    return tile._replace(args=(first, *rest) if rest else first)
 
 
 def _array(picture: Image.Image, channels: int | None) -> np.ndarray:
@@ -68,17 +96,29 @@ def _array(picture: Image.Image, channels: int | None) -> np.ndarray:
 
 
 def write(path: str | os.PathLike[str], picture: np.ndarray, overwrite: bool = False, bits: int = 8) -> Path:
-    """Write (C, H, W) or (H, W) in [0, 1], rounded; the suffix says the format. 16 bits: gray PNG or TIFF only."""
+    """Write (C, H, W) or (H, W) in [0, 1], rounded; the suffix says the format. 16 bits: PNG, and gray TIFF."""
     path, x = vacant(path, overwrite), picture if picture.ndim == 3 else picture[None]
     if path.suffix.lower() not in SUFFIXES:
         raise UnveilError(f"{path}: unknown kind of picture; use one of {', '.join(sorted(SUFFIXES))}")
     if path.suffix.lower() in (".jpg", ".jpeg", ".bmp") and len(x) in (2, 4):
         x = x[:-1] * x[-1:] + 1 - x[-1:]  # these formats have no alpha: over white
+    if bits == 16 and len(x) > 1 and path.suffix.lower() == ".png":
+        writer = png.Writer(x.shape[2], x.shape[1], greyscale=len(x) == 2, alpha=len(x) in (2, 4), bitdepth=16)
+        rows = (np.rint(x[:, r].T.clip(0, 1) * 65535).astype(">u2").tobytes() for r in range(x.shape[1]))
+        with files.replacing(path) as temporary, open(temporary, "wb") as file:
+            writer.write_packed(file, rows)
+        return path
     deep = bits == 16 and len(x) == 1
     image = Image.fromarray(np.rint(x[0].clip(0, 1) * 65535).astype(np.uint16) if deep else shown(bytes_of(x)))
     with files.replacing(path) as temporary:
         image.save(temporary, **({"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}))
     return path
+
+
+def bits(picture: np.ndarray) -> int:
+    """16 where (C, H, W) has levels between the 256 of bytes, else 8."""
+    levels = (rows * 255 for rows in picture.transpose(1, 0, 2))
+    return 16 if any(np.abs(row - np.rint(row)).max() > 0.002 for row in levels) else 8
 
 
 def vacant(path: str | os.PathLike[str], overwrite: bool = False) -> Path:

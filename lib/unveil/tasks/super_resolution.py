@@ -115,9 +115,9 @@ def run(
         target = photos.vacant(Path(out) / f"{path.stem}_x{scale}.png", overwrite)
         compared = photos.vacant(target.with_name(f"{target.stem}_comparison.png"), overwrite)
         picture = photos.read(path)
-        deep = len(picture) == 1 and np.abs(picture - photos.unit(photos.bytes_of(picture))).max() > 1e-5
-        picture = picture if deep else photos.bytes_of(picture)
-        photos.write(target, enlarge(networks[network], picture, scale, progress), overwrite, 16 if deep else 8)
+        bits = photos.bits(picture)
+        picture = picture if bits == 16 else photos.bytes_of(picture)
+        photos.write(target, enlarge(networks[network], picture, scale, progress), overwrite, bits)
         crop = photos.unit(picture[common.busiest(picture, 256 // scale)])
         views = {kernel: Resize(scale, kernel)(crop) for kernel in BASELINES}
         common.compare(compared, views | {name: enlarge(model, crop, scale) for name, model in networks.items()}, 4)
