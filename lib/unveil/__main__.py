@@ -59,6 +59,21 @@ def simulate(
 
 
 @app.command(group=FOREST)
+def wild(
+    *,
+    out: Annotated[Out, about("folder of the flights, one folder each")],
+    runs: Annotated[Count, about("number of flights")] = 3,
+    seed: Seed = 0,
+    density: Annotated[int | None, about("trees per hectare; drawn for every flight unless given")] = None,
+) -> None:
+    """Write simulated flights over wild forests, as folders that the command flight reads."""
+    from unveil.aos import wild as forests
+
+    for index in range(runs):
+        print(forests.write(forests.simulate(seed, index, density), out / f"wild_{seed}_{index}"))
+
+
+@app.command(group=FOREST)
 def scan(
     paths: Paths,
     *,

@@ -83,6 +83,10 @@ class Species(NamedTuple):
     leaflet_width: float
     leaflets: int
     leaf_albedo: float
+    steps: int = STEPS
+    twist: float = TWIST
+    radius: float = RADIUS
+    twig: float = TWIG
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Species:
@@ -95,6 +99,17 @@ class Species(NamedTuple):
         width = rng.uniform(0.027, 0.042) * (0.75 if fine else 1.0)
         count, albedo = int(rng.integers(29, 45)), rng.uniform(0.10, 0.18)
         return cls(length, taper, climb, lift, trunk, 6 if fine else 5, leaflet, width, count, albedo)
+
+    @classmethod
+    def conifer(cls, rng: np.random.Generator) -> Species:
+        """A random conifer: many short, drooping branches in a spiral, shorter towards the top, on a thin trunk."""
+        length, climb, lift, trunk, leaflet, width = (
+            rng.uniform(*limits)
+            for limits in ((0.55, 0.85), (0.16, 0.24), (-0.35, -0.05), (0.3, 1.0), (0.05, 0.09), (0.016, 0.026))
+        )
+        steps, radius, twig, albedo = int(rng.integers(20, 28)), rng.uniform(0.05, 0.07), 0.14, rng.uniform(0.10, 0.18)
+        taper = 0.2 ** (1 / steps)
+        return cls(length, taper, climb, lift, trunk, 3, leaflet, width, 60, albedo, steps, 0.38 * steps, radius, twig)
 
 
 def project(points: np.ndarray) -> np.ndarray:
@@ -136,12 +151,14 @@ def _fork(rng: np.random.Generator, direction: np.ndarray, lift: np.ndarray) -> 
 
 
 class _Grower:
-    """Collects the wood and twigs of trees at `places` (n, 2), grown in units of UNIT with the trunk's foot at 0."""
+    """Collects wood and twigs of trees at `places` (n, 2 or 3), grown in units of UNIT with the trunk's foot at 0."""
 
-    def __init__(self, rng: np.random.Generator, places: np.ndarray, species: Species) -> None:
-        self.rng, self.places, self.species = rng, places, species
+    def __init__(self, rng: np.random.Generator, places: np.ndarray, species: Species, scale: np.ndarray) -> None:
+        self.rng, self.places, self.species, self.scale = rng, places, species, scale
         self.length, self.taper, self.climb, self.lift = (self.wobble(v) for v in species[:4])
-        self.height, self.radius, self.twist = (self.wobble(v) for v in (TRUNK * species.trunk, RADIUS, TWIST))
+        self.height, self.radius, self.twist = (
+            self.wobble(v) for v in (TRUNK * species.trunk, species.radius, species.twist)
+        )
         self.turn = rng.uniform(0, 2 * np.pi, len(places))
         self.wood, self.twigs = [], []
 
@@ -152,14 +169,15 @@ class _Grower:
     def place(self, points: np.ndarray, tree: np.ndarray) -> np.ndarray:
         """Points (n, …, 3) of the trees (n,) in metres."""
         shape = (-1,) + (1,) * (points.ndim - 2)
-        c, s, px, py = (
-            a.reshape(shape) for a in (np.cos(self.turn[tree]), np.sin(self.turn[tree]), *self.places[tree].T)
+        c, s, scale, px, py, *pz = (
+            a.reshape(shape)
+            for a in (np.cos(self.turn[tree]), np.sin(self.turn[tree]), self.scale[tree], *self.places[tree].T)
         )
-        x, y, z = np.moveaxis(points, -1, 0) * UNIT
-        return np.stack([c * x - s * y + px, s * x + c * y + py, z], -1)
+        x, y, z = np.moveaxis(points, -1, 0) * UNIT * scale
+        return np.stack([c * x - s * y + px, s * x + c * y + py, z + pz[0] if pz else z], -1)
 
     def add_wood(self, tail, head, tail_radius, head_radius, tree) -> None:
-        radii = np.stack([tail_radius, head_radius], -1) * UNIT
+        radii = np.stack([tail_radius, head_radius], -1) * UNIT * self.scale[tree, None]
         self.wood.append(np.concatenate([self.place(tail, tree), self.place(head, tree), radii], -1))
 
     def trunks(self) -> list[tuple]:
@@ -168,9 +186,9 @@ class _Grower:
         length, radius = self.length, self.radius
         head = np.outer(self.height, [0, 0, 1.0])
         self.add_wood(0 * head, head, radius / FLARE, radius, tree)
-        for step in range(STEPS, 0, -1):
+        for step in range(self.species.steps, 0, -1):
             r = _whim(self.rng, len(tree))
-            angle = 2 * np.pi * self.twist * step / STEPS
+            angle = 2 * np.pi * self.twist * step / self.species.steps
             side = _unit(np.stack([np.sin(angle), np.cos(angle), r], -1))
             side = _unit(side + np.outer(self.lift, [0, 0, 1]))
             end = head + side * length[:, None]
@@ -196,19 +214,24 @@ class _Grower:
                 if level:
                     fronts.append((level - 1, end, d, child_length, thin, tree))
                 else:
-                    across = TWIG * _unit(np.cross(*pair))
-                    foot, tip = end - d * child_length[:, None], end + d * (2 * TWIG - child_length)[:, None]
+                    across = self.species.twig * _unit(np.cross(*pair))
+                    foot, tip = (
+                        end - d * child_length[:, None],
+                        end + d * (2 * self.species.twig - child_length)[:, None],
+                    )
                     quad = np.stack([foot - across, foot + across, tip + across, tip - across], 1)
                     self.twigs.append(self.place(quad, tree))
 
 
-def grow(rng: np.random.Generator, places: np.ndarray, species: Species) -> tuple[np.ndarray, np.ndarray]:
-    """Grows one tree at each of `places` (n, 2).
+def grow(
+    rng: np.random.Generator, places: np.ndarray, species: Species, scale: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Grows one tree at each of `places` (n, 2) or (n, 3), `scale` (n,) times its usual size.
 
     Returns the wood (m, 8): both ends in metres, both radii in metres; and the twigs (k, 4, 3): corners in metres,
     the twig's stem running from the middle of side 0–1 to the middle of side 3–2.
     """
-    grower = _Grower(rng, places, species)
+    grower = _Grower(rng, places, species, np.ones(len(places)) if scale is None else scale)
     grower.branches(grower.trunks())
     return np.concatenate(grower.wood), np.concatenate(grower.twigs)
 
@@ -257,6 +280,33 @@ def wood_quads(wood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return corners[seen], normals[seen]
 
 
+def foliage(
+    rng: np.random.Generator,
+    places: np.ndarray,
+    species: Species,
+    light: Light,
+    tree_kelvin: float,
+    trunk_kelvin: float,
+    scale: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Trees as `grow` makes them, as a `Forest`'s four arrays, but with the corners (q, 4, 3) in metres."""
+    textures = twig_textures(rng, species)
+    wood, twigs = grow(rng, places, species, scale)
+    wood_corners, wood_normals = wood_quads(wood)
+    wood_gray = light.gray(trunk_kelvin, TRUNK_ALBEDO, np.maximum(0, wood_normals @ light.direction))
+    normals = _unit(np.cross(twigs[:, 1] - twigs[:, 0], twigs[:, 3] - twigs[:, 0]))
+    cosine = np.abs(normals @ light.direction)
+    between = 1 + SPREAD * rng.standard_normal(len(twigs))
+    dark, plain, bright = (
+        light.gray(tree_kelvin, np.maximum(species.leaf_albedo * (between + tone), 0), cosine)
+        for tone in (-TONE, 0, TONE)
+    )
+    kinds = np.concatenate([np.full(len(wood_corners), -1), rng.integers(0, len(textures), len(twigs))])
+    levels, slopes = np.concatenate([wood_gray, plain]), np.concatenate([0 * wood_gray, (bright - dark) / 2])
+    gray = np.stack([levels, slopes], -1).astype(np.float32)
+    return np.concatenate([wood_corners, twigs]), kinds.astype(np.int16), gray, textures
+
+
 class Forest(NamedTuple):
     """The forward model: what the trees of one run do to the scene below them.
 
@@ -278,21 +328,8 @@ class Forest(NamedTuple):
         if not len(places):
             none = np.zeros((0, 4, 3), np.float32)
             return cls(none, np.zeros(0, np.int16), np.zeros((0, 2), np.float32), np.zeros((0, 1, 1), np.int8))
-        textures = twig_textures(rng, species)
-        wood, twigs = grow(rng, places, species)
-        wood_corners, wood_normals = wood_quads(wood)
-        wood_gray = light.gray(trunk_kelvin, TRUNK_ALBEDO, np.maximum(0, wood_normals @ light.direction))
-        normals = _unit(np.cross(twigs[:, 1] - twigs[:, 0], twigs[:, 3] - twigs[:, 0]))
-        cosine = np.abs(normals @ light.direction)
-        between = 1 + SPREAD * rng.standard_normal(len(twigs))
-        dark, plain, bright = (
-            light.gray(tree_kelvin, np.maximum(species.leaf_albedo * (between + tone), 0), cosine)
-            for tone in (-TONE, 0, TONE)
-        )
-        kinds = np.concatenate([np.full(len(wood_corners), -1), rng.integers(0, len(textures), len(twigs))])
-        levels, slopes = np.concatenate([wood_gray, plain]), np.concatenate([0 * wood_gray, (bright - dark) / 2])
-        gray = np.stack([levels, slopes], -1).astype(np.float32)
-        return cls(project(np.concatenate([wood_corners, twigs])), kinds.astype(np.int16), gray, textures)
+        corners, *rest = foliage(rng, places, species, light, tree_kelvin, trunk_kelvin)
+        return cls(project(corners), *rest)
 
     def occlude(self, scene: Scene, cameras_x: np.ndarray = POSITIONS) -> np.ndarray:
         """Views (V, SIZE, SIZE) uint8 of the scene under this forest, from cameras at `cameras_x` metres."""
@@ -316,7 +353,7 @@ class Forest(NamedTuple):
         for view, mask, x in zip(views, hidden, cameras_x, strict=True):
             view[:], depth = scene.draw(x)
             below = depth.copy()
-            _draw_quads(view, depth, *self, np.float32(x))
+            draw_quads(view, depth, *self, np.float32(x))
             np.greater(depth, below, out=mask)
         return views, hidden
 
@@ -335,7 +372,7 @@ class Scene(NamedTuple):
         """Picture (SIZE, SIZE) uint8 and depth (SIZE, SIZE) float32 (disparity) from the camera at x metres."""
         view = self.ground.copy()
         depth = np.full(view.shape, FOCAL / ALTITUDE, np.float32)
-        _draw_points(view, depth, project(self.points), self.gray, np.float32(camera_x))
+        draw_points(view, depth, project(self.points), self.gray, np.float32(camera_x))
         return view, depth
 
     def truth(self) -> np.ndarray:
@@ -344,7 +381,31 @@ class Scene(NamedTuple):
 
 
 @compiled
-def _draw_points(view, depth, points, gray, camera_x):
+def look(points, rotation, translation, focal, height, width):
+    """Points (n, k, 3) of any world → (n, k, 3) float32 as `project` has them, seen by any pinhole camera.
+
+    Rotation (3, 3) and translation (3,) world→camera in metres, focal length in pixels; groups of which a point is less
+    than half a metre before the camera are moved out of the picture.
+    """
+    seen = np.empty(points.shape, np.float32)
+    for n in range(len(points)):
+        for k in range(points.shape[1]):
+            x, y, z = points[n, k, 0], points[n, k, 1], points[n, k, 2]
+            depth = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z + translation[2]
+            if depth < 0.5:
+                seen[n, :, :2], seen[n, :, 2] = -1e6, 0
+                break
+            d = focal / depth
+            across = rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z + translation[0]
+            along = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z + translation[1]
+            seen[n, k, 0] = (width - 1) / 2 + d * across
+            seen[n, k, 1] = (height - 1) / 2 + d * along
+            seen[n, k, 2] = d
+    return seen
+
+
+@compiled
+def draw_points(view, depth, points, gray, camera_x):
     for k in range(len(points)):
         d = points[k, 2]
         column = int(np.floor(points[k, 0] - camera_x * d + 0.5))
@@ -355,7 +416,7 @@ def _draw_points(view, depth, points, gray, camera_x):
 
 
 @partial(compiled, fastmath=True)
-def _draw_quads(view, depth, corners, texture, gray, textures, camera_x):
+def draw_quads(view, depth, corners, texture, gray, textures, camera_x):
     height, width = view.shape
     texels = np.float32(textures.shape[1])
     last = textures.shape[1] - 1

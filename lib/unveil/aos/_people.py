@@ -30,18 +30,25 @@ def person(
     position = (int(rng.integers(-REACH, REACH + 1)), int(rng.integers(-REACH, REACH + 1)))
     degrees = float(rng.integers(0, 360))
     scale, base = rng.uniform(*scales), rng.uniform(*GRAY) + rng.uniform(*grays)
-    (draw, girth), parts = FIGURES[pose], []
-    for part, joints, radii in draw(rng):
-        for k in range(len(joints) - 1):
-            points, normals = _surface(joints[k], joints[k + 1], girth * radii[k], girth * radii[k + 1])
-            parts.append((points, normals, np.full(len(points), WARMER[part])))
-    points, normals, warmth = map(np.concatenate, zip(*parts, strict=True))
+    draw, girth = FIGURES[pose]
+    points, normals, warmth = body(draw(rng), girth)
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     to_world = np.array([[-s, -c, 0], [-c, s, 0], [0, 0, 1]])
     points, normals = (points * scale) @ to_world.T + [-position[1], -position[0], 0], normals @ to_world.T
     gray = base + SHADE * (np.maximum(0, normals @ light.direction) - COSINE) + warmth
     gray += NOISE * rng.standard_normal(len(gray))
     return points, np.clip(np.rint(gray), *RANGE).astype(np.uint8), position, degrees
+
+
+def body(limbs: list[tuple], girth: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Surface points (n, 3), unit normals (n, 3) and warmth (n,) in gray levels of limbs, their radii times `girth`."""
+    parts = []
+    for part, joints, radii in limbs:
+        for k in range(len(joints) - 1):
+            points, normals = _surface(joints[k], joints[k + 1], girth * radii[k], girth * radii[k + 1])
+            parts.append((points, normals, np.full(len(points), WARMER[part])))
+    points, normals, warmth = map(np.concatenate, zip(*parts, strict=True))
+    return points, normals, warmth
 
 
 def _surface(tail, head, tail_radius: float, head_radius: float) -> tuple[np.ndarray, np.ndarray]:
