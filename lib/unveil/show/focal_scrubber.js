@@ -169,9 +169,9 @@ function render({ model, el }) {
       readout.textContent = picture === "truth" ? "Ground truth: the target camera's view without forest" : names[v];
       finish(used, true);
     } else {
-      // A picture that would take longer than a frame is drafted coarsely, then refined from frame to frame.
+      // A picture that would take most of a frame is drafted coarsely, then refined from frame to frame.
       let step = 1;
-      while (step < 4 && cost[picture] / step ** 2 > 20) step++;
+      while (step < 4 && cost[picture] / step ** 2 > 12) step++;
       paint(used, { step });
     }
   }
