@@ -89,12 +89,19 @@ runs = pd.DataFrame({"id": [f"0_{i}" for i in range(240)], "pose": ["laying", "s
 runs = runs.assign(psnr=20 + np.arange(240) / 12, region_psnr=10 + rng.random(240) * 10)
 
 def made(run_id):
-    time.sleep(0.3)
     images = np.full((4, 512, 512), int(run_id[2:]), np.uint8)
     images[:, 100:120, 400:420] = 250
     return dict(zip(("integral", "multi-view network", "truth", "presence"), images))
 
-browser = widgets.ResultsBrowser(runs, made)
+def early(run_id):
+    pictures = made(run_id)
+    return {name: pictures[name] for name in ("integral", "truth")}
+
+def slow(run_id):
+    time.sleep(1)
+    return made(run_id)
+
+browser = widgets.ResultsBrowser(runs, slow, early=early)
 browser"""
 
 MONITOR = """
@@ -417,7 +424,7 @@ def test_results_browser(browser, tmp_path):
         opened(first)
         root.scroll_into_view_if_needed()
         assert root.get_by_text("1 of 240", exact=True).is_visible()
-        page.wait_for_timeout(1000)
+        page.wait_for_timeout(2500)
         root.get_by_role("button", name="Next").click()
         second = root.get_attribute("data-asked")
         times = {"next, made ahead": opened(second)}
@@ -425,8 +432,12 @@ def test_results_browser(browser, tmp_path):
         root.get_by_role("button", name="Previous").click()
         times["back"] = opened(first)
         root.locator("circle[data-id='0_77']").dispatch_event("click")
-        assert "Restoring 0_77" in root.inner_text(), "a sign of life while it is made"
-        times["a dot, made now (0.3 s)"] = opened("0_77")
+        page.wait_for_function("() => document.querySelector('.unveil-browser').dataset.early === '0_77'")
+        assert "Restoring 0_77" in root.inner_text(), "a sign of life while the rest is made"
+        assert root.get_by_label("left").input_value() == "integral"
+        times["a dot, what takes no time"] = float(root.get_attribute("data-milliseconds"))
+        times["a dot, made now (1 s)"] = opened("0_77")
+        assert root.get_by_label("left").input_value() == "multi-view network"
         field = root.get_by_label("run", exact=True)
         field.fill("0_200")
         field.press("Enter")

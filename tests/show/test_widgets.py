@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 import time
 
 import numpy as np
@@ -107,9 +108,9 @@ def table() -> pd.DataFrame:
     ).assign(mse=np.arange(8.0))
 
 
-def browser_of(lookup):
+def browser_of(lookup, **options):
     """A results browser, and what it has sent."""
-    browser, sent = widgets.ResultsBrowser(table(), lookup), []
+    browser, sent = widgets.ResultsBrowser(table(), lookup, **options), []
     browser.send = lambda content, buffers=(): sent.append((content, buffers))
     return browser, sent
 
@@ -117,6 +118,21 @@ def browser_of(lookup):
 def settled(browser):
     """Wait until all pictures that were asked for are made."""
     browser._worker.submit(int).result(10)
+
+
+def test_results_browser_shows_first_what_takes_no_time():
+    seen, told = {"view": VIEWS[0], "truth": VIEWS[0]}, threading.Event()
+
+    def lookup(_run):
+        told.wait(10)
+        return seen | {"prediction": VIEWS[1]}
+
+    browser, sent = browser_of(lookup, early=lambda _run: seen)
+    browser.run_id = "0_4"
+    browser._early_worker.submit(told.set)
+    settled(browser)
+    kinds = [(content["id"], content.get("early", False), content["names"]) for content, _ in sent]
+    assert kinds == [("0_4", True, ["view", "truth"]), ("0_4", False, ["view", "truth", "prediction", "error"])]
 
 
 def test_results_browser_picks_by_pose_density_and_rank():

@@ -25,7 +25,7 @@ function range(label, attributes, change) {
 function render({ model, el }) {
   const { ids, metrics, kinds } = model.get("table");
   const names = Object.keys(metrics);
-  let [pictures, asked] = [{}, 0];
+  let [pictures, kept, asked, early] = [{}, [], 0, false];
   const other = names.find((name) => name !== model.get("metric")) ?? names[0];
   const axes = { x: model.get("metric"), y: names.includes("region_psnr") ? "region_psnr" : other };
 
@@ -138,11 +138,15 @@ function render({ model, el }) {
   }
 
   async function received(message, buffers) {
-    if (message.id !== model.get("run_id")) return;
-    el.classList.remove("unveil-busy");
-    readout.textContent = message.text;
+    if (message.id !== model.get("run_id") || (message.early && el.dataset.shown === message.id)) return;
+    // The pictures that are there at once stand in until the others are made; they do not change what is compared.
+    if (!early) kept = [...sides.querySelectorAll("select")].map((select) => select.value);
+    early = message.early;
+    if (!early) {
+      el.classList.remove("unveil-busy");
+      readout.textContent = message.text;
+    }
     if (message.type !== "pictures") return;
-    const kept = [...sides.querySelectorAll("select")].map((select) => select.value);
     Object.values(pictures).forEach(URL.revokeObjectURL);
     const url = (buffer) => URL.createObjectURL(new Blob([buffer], { type: "image/png" }));
     pictures = Object.fromEntries(message.names.map((name, i) => [name, url(buffers[i])]));
@@ -157,7 +161,7 @@ function render({ model, el }) {
     for (const [name, value] of Object.entries(look)) el.style.setProperty(name, value);
     compare();
     await Promise.all([...el.querySelectorAll("img")].map((image) => image.decode().catch(() => null)));
-    el.dataset.shown = message.id;
+    el.dataset[message.early ? "early" : "shown"] = message.id;
     el.dataset.milliseconds = (performance.now() - asked).toFixed(1);
   }
 

@@ -146,6 +146,8 @@ class ResultsBrowser(anywidget.AnyWidget):
     lookup
         id → named images of one size (single view, planes, prediction, truth, presence), asked once per run. The error
         is added where the last but one are; the zoom goes to what stands out of ``truth``, the last of its kind.
+    early
+        id → those of the images that take no time, shown until ``lookup`` has made them all.
     lower_is_better
         metrics whose best is their least.
     """
@@ -164,6 +166,7 @@ class ResultsBrowser(anywidget.AnyWidget):
         lookup: Callable[[Any], Mapping[str, ArrayLike]],
         metric: str = "psnr",
         *,
+        early: Callable[[Any], Mapping[str, ArrayLike]] | None = None,
         by: Sequence[str] = ("pose", "density"),
         id_column: str = "id",
         lower_is_better: Sequence[str] = ("mse", "mae", "false_objects", "milliseconds"),
@@ -175,6 +178,7 @@ class ResultsBrowser(anywidget.AnyWidget):
         self._by = [name for name in by if name in table]
         # One after another, so that a request waits for no more than one run of the neighbours'.
         self._worker, self._made = ThreadPoolExecutor(1), {}
+        self._early, self._early_worker = early, ThreadPoolExecutor(1)
         numbers = [name for name in table.select_dtypes("number") if name not in self._by]
         known = {name: [None if pd.isna(v) else float(v) for v in table[name]] for name in numbers}
         kinds = {name: [str(value) for value in table[name]] for name in self._by}
@@ -227,7 +231,10 @@ class ResultsBrowser(anywidget.AnyWidget):
         for run_id, future in list(self._made.items()):
             if future.cancel():
                 del self._made[run_id]
-        self._ask(self.run_id).add_done_callback(functools.partial(self._deliver, self.run_id))
+        future = self._ask(self.run_id)
+        if self._early and not future.done():
+            self._early_worker.submit(self._show_early, self.run_id, future)
+        future.add_done_callback(functools.partial(self._deliver, self.run_id))
         at = self.shown.index(self.run_id) if self.run_id in self.shown else 0
         for neighbour in self.shown[max(0, at - 1) : at + 2]:
             self._ask(neighbour)
@@ -237,8 +244,15 @@ class ResultsBrowser(anywidget.AnyWidget):
             self._made[run_id] = self._worker.submit(self._answer, run_id)
         return self._made[run_id]
 
+    def _show_early(self, run_id: str, future: Future[tuple[dict[str, Any], list[bytes]]]) -> None:
+        if run_id == self.run_id and not future.done():
+            about, buffers = self._described(run_id, self._early(self._table.at[run_id, self._id]))
+            self.send({"type": "pictures", "id": run_id, "early": True, **about}, buffers)
+
     def _answer(self, run_id: str) -> tuple[dict[str, Any], list[bytes]]:
-        pictures = self._pictures(run_id)
+        return self._described(run_id, self._pictures(run_id))
+
+    def _described(self, run_id: str, pictures: Mapping[str, ArrayLike]) -> tuple[dict[str, Any], list[bytes]]:
         truth = _unit(pictures.get("truth", next(iter(pictures.values()))))
         apart = np.abs(truth - np.median(truth))
         top, left, height, width = figures.crop_around(apart > max(apart.max() / 2, 0.02), 2)
