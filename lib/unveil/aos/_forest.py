@@ -37,6 +37,7 @@ RADIUS, FLARE = 0.139, 0.70  # trunk at the first whorl; its ratio to the radius
 RADIUS_FALLOFF = 0.67  # radius of a branch: factor per fork
 TWIG = 0.198  # half side of a twig's quad
 WOBBLE = 0.05  # a parameter of half the trees is multiplied by 1 ± this
+WHORLS, WHORL = 14, 6  # whorls of a conifer, branches in one
 FACETED = 0.11  # m: wood of a larger radius is drawn as a hexagonal tube, thinner wood as one ribbon
 # ---- twig textures (lengths as fractions of the quad's side) -------------------------------------------------------
 TEXTURE, TEXTURES = 96, 4  # texels both ways; different ones per run, each also mirrored
@@ -83,10 +84,6 @@ class Species(NamedTuple):
     leaflet_width: float
     leaflets: int
     leaf_albedo: float
-    steps: int = STEPS
-    twist: float = TWIST
-    radius: float = RADIUS
-    twig: float = TWIG
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Species:
@@ -102,14 +99,14 @@ class Species(NamedTuple):
 
     @classmethod
     def conifer(cls, rng: np.random.Generator) -> Species:
-        """A random conifer: many short, drooping branches in a spiral, shorter towards the top, on a thin trunk."""
-        length, climb, lift, trunk, leaflet, width = (
+        """A random conifer: `length` reach of its lowest branches, `taper` shape of its outline, `climb` height of the
+        crown, `grow` droop of the branches' outer halves, `trunk` height below the crown, `levels` 0.
+        """
+        length, taper, climb, droop, trunk, leaflet, width = (
             rng.uniform(*limits)
-            for limits in ((0.55, 0.85), (0.16, 0.24), (-0.35, -0.05), (0.3, 1.0), (0.05, 0.09), (0.016, 0.026))
+            for limits in ((0.55, 1.0), (0.6, 1.1), (2.6, 4.6), (0.1, 0.7), (0.2, 1.4), (0.09, 0.15), (0.03, 0.05))
         )
-        steps, radius, twig, albedo = int(rng.integers(20, 28)), rng.uniform(0.05, 0.07), 0.14, rng.uniform(0.10, 0.18)
-        taper = 0.2 ** (1 / steps)
-        return cls(length, taper, climb, lift, trunk, 3, leaflet, width, 60, albedo, steps, 0.38 * steps, radius, twig)
+        return cls(length, taper, climb, droop, trunk, 0, leaflet, width, 44, rng.uniform(0.10, 0.18))
 
 
 def project(points: np.ndarray) -> np.ndarray:
@@ -156,9 +153,7 @@ class _Grower:
     def __init__(self, rng: np.random.Generator, places: np.ndarray, species: Species, scale: np.ndarray) -> None:
         self.rng, self.places, self.species, self.scale = rng, places, species, scale
         self.length, self.taper, self.climb, self.lift = (self.wobble(v) for v in species[:4])
-        self.height, self.radius, self.twist = (
-            self.wobble(v) for v in (TRUNK * species.trunk, species.radius, species.twist)
-        )
+        self.height, self.radius, self.twist = (self.wobble(v) for v in (TRUNK * species.trunk, RADIUS, TWIST))
         self.turn = rng.uniform(0, 2 * np.pi, len(places))
         self.wood, self.twigs = [], []
 
@@ -186,9 +181,9 @@ class _Grower:
         length, radius = self.length, self.radius
         head = np.outer(self.height, [0, 0, 1.0])
         self.add_wood(0 * head, head, radius / FLARE, radius, tree)
-        for step in range(self.species.steps, 0, -1):
+        for step in range(STEPS, 0, -1):
             r = _whim(self.rng, len(tree))
-            angle = 2 * np.pi * self.twist * step / self.species.steps
+            angle = 2 * np.pi * self.twist * step / STEPS
             side = _unit(np.stack([np.sin(angle), np.cos(angle), r], -1))
             side = _unit(side + np.outer(self.lift, [0, 0, 1]))
             end = head + side * length[:, None]
@@ -214,12 +209,32 @@ class _Grower:
                 if level:
                     fronts.append((level - 1, end, d, child_length, thin, tree))
                 else:
-                    across = self.species.twig * _unit(np.cross(*pair))
+                    across = TWIG * _unit(np.cross(*pair))
                     foot, tip = (
                         end - d * child_length[:, None],
-                        end + d * (2 * self.species.twig - child_length)[:, None],
+                        end + d * (2 * TWIG - child_length)[:, None],
                     )
                     quad = np.stack([foot - across, foot + across, tip + across, tip - across], 1)
+                    self.twigs.append(self.place(quad, tree))
+
+    def fronds(self) -> None:
+        """Grows conifers: whorls of straight branches, each of two twigs as long as its halves, the outer drooping."""
+        tree, n = np.arange(len(self.places)), len(self.places)
+        up, crown = np.array([0, 0, 1.0]), (self.height + self.climb)[:, None]
+        self.add_wood(np.zeros((n, 3)), crown * up, 0.3 * self.radius, 0.05 * self.radius, tree)
+        for share in np.linspace(0, 0.96, WHORLS):
+            start = self.rng.uniform(0, 2 * np.pi, n)
+            for k in range(WHORL):
+                angle = start + (k + self.rng.uniform(-0.25, 0.25, n)) * 2 * np.pi / WHORL
+                out = np.stack([np.cos(angle), np.sin(angle), self.rng.uniform(-0.1, 0.35, n)], -1)
+                half = (self.length * (1 - share) ** self.taper * self.rng.uniform(0.35, 0.6, n))[:, None]
+                foot = (self.height + self.climb * (share + self.rng.uniform(-0.5, 0.5, n) / WHORLS))[:, None] * up
+                middle = foot + half * out
+                tip = middle + half * (out - self.lift[:, None] * up)
+                self.add_wood(foot, middle, np.full(n, 0.012), np.full(n, 0.006), tree)
+                across = (0.06 + 0.4 * half) * _unit(np.cross(up, out))
+                for one, two in ((foot, middle), (middle, tip)):
+                    quad = np.stack([one - across, one + across, two + across, two - across], 1)
                     self.twigs.append(self.place(quad, tree))
 
 
@@ -232,7 +247,10 @@ def grow(
     the twig's stem running from the middle of side 0–1 to the middle of side 3–2.
     """
     grower = _Grower(rng, places, species, np.ones(len(places)) if scale is None else scale)
-    grower.branches(grower.trunks())
+    if species.levels:
+        grower.branches(grower.trunks())
+    else:
+        grower.fronds()
     return np.concatenate(grower.wood), np.concatenate(grower.twigs)
 
 

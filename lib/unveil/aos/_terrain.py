@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy import fft
 from scipy.ndimage import gaussian_filter
 
 from unveil.aos._kernels import compiled
@@ -47,15 +48,22 @@ def _soft(field: np.ndarray, edge: float, width: float) -> np.ndarray:
     return (1 / (1 + np.exp(np.clip((edge - field) / width, -30, 30)))).astype(np.float32)
 
 
+def _fractal(rng: np.random.Generator, shape: tuple[int, int], power: float) -> np.ndarray:
+    """A random field (n, m) float32 of mean 0 and unit variance whose amplitudes fall with that power of frequency."""
+    rows, columns = (fft.next_fast_len(side, real=True) for side in shape)
+    frequency = np.hypot(fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)).astype(np.float32)
+    frequency[0, 0] = np.inf
+    waves = fft.rfft2(rng.standard_normal((rows, columns), np.float32)) * np.maximum(frequency, 3e-3) ** -power
+    field = fft.irfft2(waves, (rows, columns))[: shape[0], : shape[1]]
+    return (field - field.mean()) / field.std()
+
+
 def ground(rng, texture, relief_range, level, shape, corner, texel, slope, trees, light) -> Ground:
     """Smooth fields, patches, grass grain, stones, tracks, logs, and the shade of the trees with spots of sun in it."""
     strength = rng.uniform(*texture)
-    heat = sum(rng.uniform(2, 8) * _field(rng, shape, waves / texel) for waves in (18.0, 6.0, 2.2))
-    heat += rng.uniform(-12, 12) * _soft(_field(rng, shape, rng.uniform(3, 9) / texel), rng.uniform(0.3, 1.2), 0.12)
-    heat += rng.uniform(-9, 9) * _soft(_field(rng, shape, rng.uniform(0.8, 2.5) / texel), rng.uniform(0.5, 1.3), 0.15)
-    grain = gaussian_filter(rng.standard_normal(shape).astype(np.float32), max(1.0, rng.uniform(0.06, 0.15) / texel))
-    meadow = 0.4 + 0.6 * _soft(_field(rng, shape, 5 / texel), 0.0, 0.3)
-    heat += rng.uniform(0.5, 3.5) * meadow * grain / grain.std()
+    heat = _fractal(rng, shape, rng.uniform(1.1, 2.0))
+    for softness in (0.04, 0.25):
+        heat += rng.uniform(-3, 3) * _soft(_fractal(rng, shape, rng.uniform(1.2, 2.0)), rng.uniform(0, 1.2), softness)
     rows, columns = shape
     y, x = (
         (corner[1] + texel * np.arange(rows, dtype=np.float32))[:, None],
@@ -65,11 +73,14 @@ def ground(rng, texture, relief_range, level, shape, corner, texel, slope, trees
         angle, bend, width = rng.uniform(0, np.pi), rng.uniform(-0.008, 0.008), rng.uniform(0.3, 2.5)
         along, aside = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
         away = np.abs(aside - rng.uniform(-20, 20) - bend * along**2)
-        heat += rng.uniform(-14, 14) * _soft(-away, -width / 2, 0.12 * width)
+        heat += rng.uniform(-2.5, 2.5) * _soft(-away, -width / 2, 0.12 * width)
+    heat *= rng.uniform(0.3, 0.45) * strength / heat.std()
     area = rows * columns * texel**2 / 1e4
-    for long, wide, warm, many in ((0.15, 0.1, 22, 120), (0.35, 0.25, 18, 40), (4.0, 0.14, 16, 12)):
+    for long, wide, warm, many in ((0.15, 0.1, 0.8, 400), (0.35, 0.25, 0.7, 100), (3.0, 0.14, 0.6, 60)):
         for _ in range(rng.poisson(rng.uniform(0, many) * area)):
-            _stamp(heat, rng, texel, long * rng.uniform(0.7, 1.8), wide * rng.uniform(0.7, 1.5), warm)
+            _stamp(heat, rng, texel, long * rng.uniform(0.7, 1.8), wide * rng.uniform(0.7, 1.5), warm * strength)
+    grain = gaussian_filter(rng.standard_normal(shape, np.float32), max(0.8, rng.uniform(0.05, 0.15) / texel))
+    heat += rng.uniform(0.02, 0.14) * strength * (0.4 + (heat > 0)) * grain / grain.std()
     relief = _field(rng, shape, rng.uniform(5, 12) / texel)
     relief = relief - relief.mean()
     relief *= rng.uniform(*relief_range) / max(np.ptp(relief), 1e-6)
@@ -82,9 +93,8 @@ def ground(rng, texture, relief_range, level, shape, corner, texel, slope, trees
         cover = gaussian_filter(cover, 1.8 / texel / 8) * (2 * np.pi * (1.8 / texel / 8) ** 2)
         cover = np.asarray(Image.fromarray(cover).resize((columns, rows), Image.Resampling.BICUBIC))
         shade = np.clip(cover, 0, 1) * (1 - 0.8 * _soft(_field(rng, shape, 1.2 / texel), 0.9, 0.12))
-        heat -= rng.uniform(2, 18) * light.ambient * (shade - shade.mean())
+        heat -= rng.uniform(0.1, 0.9) * strength * light.ambient * (shade - shade.mean())
     heat = heat - heat.mean()
-    heat *= 0.4 * strength / max(heat.std(), 1e-6)
     limit = max(strength, 1e-6)
     return Ground((level + limit * np.tanh(heat / limit)).astype(np.float32), relief, corner, texel, slope)
 

@@ -34,11 +34,13 @@ from unveil.errors import UnveilError
 
 OTHERS = ("animal", "vehicle", "ember", "stone")
 OTHER = 100  # label of the first warm thing that is no person
+SHARES = (0.4, 0.1, 0.2, 0.3)  # how often each is drawn
 PATTERNS = ("line", "grid", "circle", "zigzag")
 MARGIN = 3.0  # m of ground beyond what the pictures show
 FARTHEST = 90.0  # m, half the side of the largest ground
 TALLEST = {"broad-leaved": 14.0, "conifer": 17.0}  # m, of a tree of scale 1, about
 CLEARANCE = 6.0  # m between the highest tree and the cameras
+FINER = 2  # pixels drawn per pixel of a picture, both ways
 CROWN = 5.0  # m, reach of a tree from its trunk
 SAME_DEPTH = 0.005  # relative difference of distances below which two are the same surface
 
@@ -52,17 +54,18 @@ class Wild:
     views: how many · aperture: m, the longest way across the pattern · tilt, shake: degrees off nadir, of all views and
     of each · slope: degrees · relief: m, the ground's highest above its lowest · level: mean gray of the ground ·
     texture: gray levels, how far the ground strays from its mean · canopy: gray levels of leaves above the ground's
-    mean · sunlight: contrast among leaves, 1 the course's at noon · people, others: how many · contrast: gray levels of
-    people above the ground around them · hiding: share of people partly under a bush · position_error (m),
-    angle_error (degrees): standard deviations of a measured pose, per axis · offset (gray levels), gain (relative):
-    drift from picture to picture · blur (pixels), noise (gray levels): standard deviations.
+    mean · tops: and of the highest leaves above the others · uneven: standard deviation among crowns · sunlight:
+    contrast among leaves, 1 the course's at noon · people, others: how many · contrast: gray levels of people above the
+    ground around them · hiding: share of people partly under a bush · position_error (m), angle_error (degrees):
+    standard deviations of a measured pose, per axis · offset (gray levels), gain (relative): drift from picture to
+    picture · blur (pixels), noise (gray levels): standard deviations.
     """
 
     size: int = 512
-    density: tuple[int, int] = (0, 300)
+    density: tuple[int, int] = (0, 600)
     bushes: tuple[float, float] = (0.0, 0.4)
     conifers: tuple[float, float] = (-0.5, 1.5)
-    tree_scale: tuple[float, float] = (0.6, 1.25)
+    tree_scale: tuple[float, float] = (0.7, 1.4)
     altitude: tuple[float, float] = (25.0, 60.0)
     fov: tuple[float, float] = (35.0, 60.0)
     views: tuple[int, int] = (7, 40)
@@ -73,7 +76,9 @@ class Wild:
     relief: tuple[float, float] = (0.0, 0.4)
     level: tuple[float, float] = (40.0, 100.0)
     texture: tuple[float, float] = (4.0, 30.0)
-    canopy: tuple[float, float] = (-25.0, 45.0)
+    canopy: tuple[float, float] = (-25.0, 25.0)
+    tops: tuple[float, float] = (-10.0, 70.0)
+    uneven: tuple[float, float] = (0.0, 15.0)
     sunlight: tuple[float, float] = (0.1, 1.0)
     people: tuple[int, int] = (0, 3)
     others: tuple[int, int] = (0, 3)
@@ -126,7 +131,7 @@ def simulate(
 ) -> WildRun:
     """One run in memory, with so many trees per hectare and so many views, or as many as `variation` draws.
 
-    What is drawn of ground, people and flight does not depend on `density`. Raises UnveilError for a negative density
+    What is drawn of flight, ground (but for the trees' shade) and people does not depend on `density`. Raises UnveilError for a negative density
     and for fewer than one view.
     """
     if (density or 0) < 0 or (views is not None and views < 1):
@@ -150,19 +155,22 @@ def simulate(
     people, points, gray, label, spots = _bodies(among, variation, ground, true[centre])
     forest, grown = _forest(growing, variation, trees, ground, true, light, level, spots)
 
-    f = variation.size / 2 / math.tan(math.radians(true.fov[0]) / 2)
-    pictures = np.empty((len(true), variation.size, variation.size), np.float32)
-    scenes, hidden = np.empty_like(pictures), np.empty(pictures.shape, bool)
+    size, fine = variation.size, FINER * variation.size
+    f = fine / 2 / math.tan(math.radians(true.fov[0]) / 2)
+    pictures, scenes = np.empty((2, len(true), size, size), np.float32)
+    hidden = np.empty(pictures.shape, bool)
     for k in range(len(true)):
-        view, scenes[k] = _draw_scene(ground, points, gray, true[k], f, variation.size)
+        view, depth = _draw_scene(ground, points, gray, true[k], f, fine)
         if k == centre:
-            truth, blank = view.copy(), ground._replace(gray=np.zeros_like(ground.gray))
-            marks = _draw_scene(blank, points, label, true[k], f, variation.size)[0]
-        depth = scenes[k].copy()
+            truth = to_uint8(_coarser(view))
+            blank = ground._replace(gray=np.zeros_like(ground.gray))
+            marks = _draw_scene(blank, points, label, true[k], f, fine)[0][FINER // 2 :: FINER, FINER // 2 :: FINER]
+        bare = depth.copy()
         for corners, *rest in forest:
             draw_quads(view, depth, _seen_from(corners, true[k], f, view), *rest, np.float32(0))
-        np.greater(depth, scenes[k], out=hidden[k])
-        pictures[k] = view
+        hidden[k] = 2 * _coarser(depth > bare) >= 1
+        pictures[k], scenes[k] = _coarser(view), bare[FINER // 2 :: FINER, FINER // 2 :: FINER] / FINER
+    f /= FINER
     relative = true.rotation @ true.rotation[centre].T
     seen = _seen(scenes, hidden, relative, true.translation - relative @ true.translation[centre], f, centre)
     shown, sensed = _sense(sensing, pictures, level, variation)
@@ -252,8 +260,16 @@ def _draw_scene(ground: Ground, points, gray, camera: Cameras, f: float, size: i
     """Picture (H, W) uint8 and depth (H, W) float32 in pixels per metre, of ground and bodies alone."""
     view, depth = np.empty((size, size), np.uint8), np.empty((size, size), np.float32)
     draw_ground(view, depth, *ground, camera.rotation[0], camera.centers[0], f)
-    draw_points(view, depth, _seen_from(points[:, None], camera, f, view)[:, 0], gray, np.float32(0))
+    at = _seen_from(points[:, None], camera, f, view)[:, 0]
+    for shift in np.ndindex(FINER, FINER):  # a point is as wide as a pixel of the coarser picture
+        draw_points(view, depth, at + np.float32([*shift, 0]), gray, np.float32(0))
     return view, depth
+
+
+def _coarser(fine: np.ndarray) -> np.ndarray:
+    """Means of FINER × FINER pixels, float32."""
+    parts = [fine[row::FINER, column::FINER].astype(np.float32) for row, column in np.ndindex(FINER, FINER)]
+    return sum(parts) / len(parts)
 
 
 # ---- people and other warm things ----------------------------------------------------------------------------------
@@ -277,9 +293,9 @@ def _bodies(rng: np.random.Generator, variation: Wild, ground: Ground, camera: C
             if rng.random() < variation.hiding:
                 spots.append(place + rng.uniform(-0.7, 0.7, 2))
         else:
-            kind = str(rng.choice(OTHERS))
+            kind = str(rng.choice(OTHERS, p=SHARES))
             surface, warm = _thing(rng, kind)
-            gray = near.mean() + warm + 2 * rng.standard_normal(len(surface))
+            gray = near.mean() + warm * (1 + 0.15 * surface[:, 0].clip(-2, 2)) + 2 * rng.standard_normal(len(surface))
         c, s = math.cos(turn := rng.uniform(0, 2 * np.pi)), math.sin(turn)
         surface = surface @ np.array([[c, s, 0], [-s, c, 0], [0, 0, -1.0]]) + [*place, -height]
         mark = k + 1 if k < counts[0] else OTHER + k + 1 - counts[0]
@@ -346,6 +362,9 @@ def _forest(rng, variation: Wild, trees, ground: Ground, true: Cameras, light: L
     bushes = rng.uniform(*variation.bushes)
     low = rng.permutation(len(trees))[: round(bushes * len(trees))]
     among = np.concatenate([trees[low] + rng.uniform(-4, 4, (len(low), 2)), *(spot[None] for spot in spots)])
+    uneven = gaussian_filter(rng.standard_normal((64, 64)), 2.0, mode="wrap")  # over squares of 1 m, repeating
+    uneven *= rng.uniform(*variation.uneven) / uneven.std()
+    tops = rng.uniform(*variation.tops)
     f = size / 2 / math.tan(math.radians(true.fov[0]) / 2)
     for kind, places, scale in (
         ("broad-leaved", trees[~conifer], scales[~conifer]),
@@ -354,19 +373,13 @@ def _forest(rng, variation: Wild, trees, ground: Ground, true: Cameras, light: L
     ):
         scale = np.minimum(scale, (altitude - CLEARANCE) / TALLEST.get(kind, 1.0))
         heights = ground.height(places)
+        parts_of = np.linspace(0, 1, 3)[:, None] * TALLEST.get(kind, 1.0) * scale  # (3, n) m above the ground
+        trunks = np.stack([np.column_stack([places, -heights - up]) for up in parts_of], 1)
         shown = np.zeros(len(places), bool)
-        for camera in (true[k] for k in range(len(true))):
-            for up in (0.0, 0.5, 1.0):
-                top = TALLEST.get(kind, 10.0) * scale * up
-                at = look(
-                    np.column_stack([places, -heights - top])[:, None],
-                    camera.rotation[0],
-                    camera.translation[0],
-                    f,
-                    size,
-                    size,
-                )[:, 0]
-                shown |= (np.abs(at[:, :2] - (size - 1) / 2) < size / 2 + at[:, 2:] * CROWN * scale[:, None]).all(1)
+        for k in range(len(true)):
+            at = look(trunks, true.rotation[k], true.translation[k], f, size, size)
+            reach = size / 2 + CROWN * scale[:, None, None] * at[..., 2:]
+            shown |= (np.abs(at[..., :2] - (size - 1) / 2) < reach).all(-1).any(-1)
         places, scale, heights = places[shown], scale[shown], heights[shown]
         if not len(places):
             continue
@@ -379,6 +392,9 @@ def _forest(rng, variation: Wild, trees, ground: Ground, true: Cameras, light: L
             rng, np.column_stack([places, heights]), species, light, *kelvins, scale
         )
         corners = np.ascontiguousarray(corners * [1, 1, -1.0], np.float32)
+        x, y, z = corners[:, 0].T
+        patch = uneven[np.floor(y).astype(int) % 64, np.floor(x).astype(int) % 64]
+        gray[:, 0] += (texture >= 0) * (patch + tops * (z / min(z.min(), -1)) ** 2)
         parts.append((corners, texture, gray, textures))
     return parts, grown | {"trees": len(trees), "bushes": len(among)}
 
@@ -415,7 +431,7 @@ def _sense(rng: np.random.Generator, pictures: np.ndarray, level: float, variati
     shown = np.empty(pictures.shape, np.uint8)
     for picture, out, gain, offset in zip(pictures, shown, gains, offsets, strict=True):
         soft = gaussian_filter(picture, blur) if blur else picture
-        soft = level + gain * (soft - level) + offset + noise * rng.standard_normal(soft.shape, np.float32)
+        soft = gain * soft + ((1 - gain) * level + offset) + noise * rng.standard_normal(soft.shape, np.float32)
         out[:] = to_uint8(soft)
     return shown, {"blur": blur, "noise": noise, "gain": gains.tolist(), "offset": offsets.tolist()}
 
