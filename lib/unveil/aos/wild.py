@@ -131,8 +131,8 @@ def simulate(
 ) -> WildRun:
     """One run in memory, with so many trees per hectare and so many views, or as many as `variation` draws.
 
-    What is drawn of flight, ground (but for the trees' shade) and people does not depend on `density`. Raises UnveilError for a negative density
-    and for fewer than one view.
+    What is drawn of flight, ground (but for the trees' shade) and people does not depend on `density`. Raises
+    UnveilError for a negative density and for fewer than one view.
     """
     if (density or 0) < 0 or (views is not None and views < 1):
         raise UnveilError(f"density {density}, {views} views: give at least 0 trees per hectare and 1 view")
@@ -178,12 +178,9 @@ def simulate(
         mine = marks == k + 1
         people[k] = one._replace(visible=float((seen[mine] > 0).mean()) if mine.any() else 0.0)
     parameters = {"seed": seed, "index": index, "density": density, **flown, **grown, **sensed}
-    parameters |= {"slope": slope.tolist(), "level": level, "light": light._asdict()}
-    parameters["relief"] = float(np.ptp(ground.relief))
+    parameters |= {"slope": slope.tolist(), "relief": float(np.ptp(ground.relief)), "level": level}
+    parameters["light"] = light._asdict()
     return WildRun(shown, measured, true, centre, truth, marks, seen, people, parameters)
-
-
-# ---- the flight ----------------------------------------------------------------------------------------------------
 
 
 def _fly(rng: np.random.Generator, variation: Wild, views: int | None) -> tuple[Cameras, dict[str, Any]]:
@@ -234,9 +231,6 @@ def _seen_from(points: np.ndarray, camera: Cameras, f: float, view: np.ndarray) 
     return look(points, camera.rotation[0], camera.translation[0], f, *view.shape)
 
 
-# ---- the ground ----------------------------------------------------------------------------------------------------
-
-
 def _on_plane(camera: Cameras, pixels: np.ndarray, size: int, slope: np.ndarray) -> np.ndarray:
     """Places (n, 2) in metres where the rays of pixels (n, 2; x, y) meet the sloping plane; far ones come nearer."""
     half = math.tan(math.radians(camera.fov[0]) / 2)
@@ -270,9 +264,6 @@ def _coarser(fine: np.ndarray) -> np.ndarray:
     """Means of FINER × FINER pixels, float32."""
     parts = [fine[row::FINER, column::FINER].astype(np.float32) for row, column in np.ndindex(FINER, FINER)]
     return sum(parts) / len(parts)
-
-
-# ---- people and other warm things ----------------------------------------------------------------------------------
 
 
 def _bodies(rng: np.random.Generator, variation: Wild, ground: Ground, camera: Cameras):
@@ -330,9 +321,6 @@ def _thing(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, float]:
         0
     ]
     return points * [1, 1, 0.7], warm
-
-
-# ---- the forest ----------------------------------------------------------------------------------------------------
 
 
 def _plant(rng: np.random.Generator, density: int, shape, corner, texel) -> np.ndarray:
@@ -434,9 +422,6 @@ def _sense(rng: np.random.Generator, pictures: np.ndarray, level: float, variati
         soft = gain * soft + ((1 - gain) * level + offset) + noise * rng.standard_normal(soft.shape, np.float32)
         out[:] = to_uint8(soft)
     return shown, {"blur": blur, "noise": noise, "gain": gains.tolist(), "offset": offsets.tolist()}
-
-
-# ---- folders -------------------------------------------------------------------------------------------------------
 
 
 def write(run: WildRun, folder: str | os.PathLike[str]) -> Path:
