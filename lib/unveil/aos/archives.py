@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -196,8 +197,7 @@ class Catalogue:
             f"{len(self.entries):,} runs: {len(self.complete):,} complete, {len(self.incomplete):,} incomplete",
         ]
         for title, items in sections.items():
-            lines.append(f"{title}: {len(items):,}" if items else f"{title}: none")
-            lines.extend(f"  {item}" for item in items)
+            lines += [f"{title}: {len(items):,}" if items else f"{title}: none", *(f"  {item}" for item in items)]
         return "\n".join(lines)
 
 
@@ -222,10 +222,7 @@ class ArchiveRuns:
 
 
 def scan(
-    paths: Given,
-    verify: bool = False,
-    workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    paths: Given, verify: bool = False, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Catalogue:
     """Catalogue the runs in ZIP archives by their central directories; nothing is unpacked.
 
@@ -235,7 +232,7 @@ def scan(
     """
     roots = as_paths(paths)
     catalogue = Catalogue(roots, {}, [])
-    copies: _Copies = {}
+    copies: _Copies = defaultdict(lambda: defaultdict(list))
     for archive in find_archives(roots):
         stat, found = archive.stat(), zips.listing(archive)
         if found.reason:
@@ -247,9 +244,8 @@ def scan(
             if identity is None:
                 catalogue.foreign.append(member)
             else:
-                copies.setdefault(identity.id, {}).setdefault(identity.role, []).append(member)
-    _check_names(copies, catalogue)
-    liars: list[Path] = []
+                copies[identity.id][identity.role].append(member)
+    copies, liars = _check_names(copies, catalogue), []
     for name, roles in sorted(copies.items(), key=lambda item: (*map(int, item[0].split("_")), item[0])):
         catalogue.entries.append(_enter(name, roles, catalogue, liars))
 
@@ -279,8 +275,7 @@ def read_run(entry: Entry) -> Run:
     images = np.empty((VIEWS + 1, SIZE, SIZE), np.uint8)
     with zips.opened(entry.archives) as handles:
         files = [_load(member := entry.members[role], handles[member.archive], role, images) for role in ROLES]
-    checksums = tuple(file.crc for file in files)
-    return Run(entry.id, images[:VIEWS], images[VIEWS], files[-1].parameters, checksums)
+    return Run(entry.id, images[:VIEWS], images[VIEWS], files[-1][2], tuple(crc for _, crc, _ in files))
 
 
 def read_parameters(entry: Entry) -> parameters.Parameters:
@@ -289,7 +284,7 @@ def read_parameters(entry: Entry) -> parameters.Parameters:
         raise UnveilError(f"run {entry.id} has no Parameters.txt: {_REMEDY}")
     member = entry.members["Parameters"]
     with zips.opened([member.archive]) as handles:
-        return _load(member, handles[member.archive], "Parameters").parameters
+        return _load(member, handles[member.archive], "Parameters")[2]
 
 
 class Identity(NamedTuple):
@@ -333,7 +328,7 @@ def find_archives(roots: list[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _check_names(copies: _Copies, catalogue: Catalogue) -> None:
+def _check_names(copies: _Copies, catalogue: Catalogue) -> _Copies:
     """Where a directory's name leads to nothing whole, ask the file's own header, and go by that where it fits in.
 
     Only foreign files, files of runs that lack some, and copies that differ are asked: a flipped byte in a name makes
@@ -350,18 +345,17 @@ def _check_names(copies: _Copies, catalogue: Catalogue) -> None:
             for member, listed in suspects:
                 own = member.archive == archive and zips.own_name(member, handles[archive])
                 identity = identify(own) if own else None
-                if identity is None or identity == listed or identity.role in copies.get(identity.id, {}):
+                if identity is None or identity == listed or identity.role in copies[identity.id]:
                     continue
                 if listed is None:
                     catalogue.foreign.remove(member)
                 else:
                     copies[listed.id][listed.role].remove(member)
-                copies.setdefault(identity.id, {})[identity.role] = [member._replace(name=own)]
+                copies[identity.id][identity.role] = [member._replace(name=own)]
                 moved.append(archive)
     _distrust(catalogue, moved, "files have other names in its directory than of their own")
     left = {name: {role: members for role, members in roles.items() if members} for name, roles in copies.items()}
-    copies.clear()
-    copies.update({name: roles for name, roles in left.items() if roles})
+    return {name: roles for name, roles in left.items() if roles}
 
 
 def _distrust(catalogue: Catalogue, archives: list[Path], what: str) -> None:
@@ -420,16 +414,10 @@ class _Unclear(UnveilError):
     """The bytes are whole, but what they say cannot be used."""
 
 
-class _File(NamedTuple):
-    """A file of a run that can be used: its size and checksum, and what a Parameters.txt says."""
-
-    size: int
-    crc: int
-    parameters: parameters.Parameters | None = None
-
-
-def _load(member: Member, handle: BinaryIO, role: str, images: np.ndarray | None = None) -> _File:
-    """Read a file and use it: a picture is decoded into ``images`` (12, 512, 512), in the order of ``ROLES``."""
+def _load(
+    member: Member, handle: BinaryIO, role: str, images: np.ndarray | None = None
+) -> tuple[int, int, parameters.Parameters | None]:
+    """Size, checksum and parameters of a file; a picture goes into ``images`` (12, 512, 512), ordered as ``ROLES``."""
     is_text = role == "Parameters"
     try:
         data, crc = zips.read(member, handle, _TEXT_LIMIT if is_text else _PICTURE_LIMIT)
@@ -440,7 +428,7 @@ def _load(member: Member, handle: BinaryIO, role: str, images: np.ndarray | None
             from unveil.aos import png
 
             png.decode(data, np.empty((SIZE, SIZE), np.uint8) if images is None else images[ROLES.index(role)])
-            return _File(len(data), crc)
+            return len(data), crc, None
     except ValueError as error:
         raise UnveilError(f"{member.place} {error}: {_REMEDY}") from error
     try:
@@ -449,7 +437,7 @@ def _load(member: Member, handle: BinaryIO, role: str, images: np.ndarray | None
         raise _Unclear(str(error)) from error
     if not said.is_course_rig:
         raise _Unclear(f"{member.place} tells of other cameras than the course's 11, which alone can be integrated")
-    return _File(len(data), crc, said)
+    return len(data), crc, said
 
 
 def _names(archives: Iterable[Path]) -> str:

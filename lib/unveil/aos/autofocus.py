@@ -38,9 +38,8 @@ class Ground(NamedTuple):
 
     def cameras(self, cameras: Cameras) -> Cameras:
         """The cameras in the ground's frame."""
-        return _cameras(
-            cameras.rotation @ self.rotation.T, cameras.rotation @ self.origin + cameras.translation, cameras
-        )
+        translation = cameras.rotation @ self.origin + cameras.translation
+        return _cameras(cameras.rotation @ self.rotation.T, translation, cameras)
 
     def world(self, points: np.ndarray) -> np.ndarray:
         """World positions (N, 3) of points (N, 3) of the ground's frame, metres."""
@@ -170,9 +169,7 @@ def level(maps: np.ndarray, cameras: Cameras, target: Cameras, step: float) -> G
     return plane(fit(slice(None), both, 1))
 
 
-def refine(
-    maps: np.ndarray, cameras: Cameras, target: Cameras, rounds: Iterable[int] = range(6)
-) -> tuple[Cameras, np.ndarray]:
+def refine(maps: np.ndarray, cameras: Cameras, target: Cameras, rounds: Iterable[int]) -> tuple[Cameras, np.ndarray]:
     """Cameras moved along the ground z = 0 and turned about the vertical until each view's `details` fit the others'.
 
     Each round finds, for every view, the heading (in ever finer steps) and the shift (by Fourier correlation) that fit

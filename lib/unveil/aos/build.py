@@ -81,12 +81,7 @@ def build_stacks(
 
 
 def build_views(
-    out: str | Path,
-    runs: int,
-    seed: int,
-    workers: int = 1,
-    variation: simulator.Variation = simulator.COURSE,
-    progress: Progress | None = None,
+    out: str | Path, runs: int, seed: int, workers: int = 1, variation: simulator.Variation = simulator.COURSE
 ) -> Store:
     """A store of ``runs`` simulated runs as raw views; goes on where an earlier call stopped.
 
@@ -104,22 +99,25 @@ def build_views(
         pending = [index for index in range(runs) if done is None or wanted[index] not in done]
         store.check_space(out, len(pending) * (archives.VIEWS + 1) * archives.SIZE**2, f"{len(pending):,} runs")
         parallel = workers if len(pending) >= WORTH_PROCESSES else 1
-
-        def samples() -> Iterator[Sample]:
-            simulate = partial(_simulate, seed, variation)
-            for count, sample in enumerate(pump.in_order(simulate, pending, parallel, processes=True), 1):
-                yield sample
-                if progress is not None:
-                    progress(runs - len(pending) + count, runs)
-
-        store.append(out, samples(), (), VIEWS_PER_SHARD)
+        samples = pump.in_order(partial(_simulate, seed, variation), pending, parallel, processes=True)
+        store.append(out, samples, (), VIEWS_PER_SHARD)
     return Store(out, wanted)
 
 
 def integrated(entries: Sequence[archives.Entry], heights: tuple[float, ...], workers: int) -> Iterator[Sample | str]:
     """The stacks of runs in their order; of a run that cannot be read, the reason."""
     # Several workers share the cores already; a single one may use threads.
-    return pump.in_order(partial(_integrate, heights, 1 if workers > 1 else None), entries, workers)
+    threads = 1 if workers > 1 else None
+
+    def work(entry: archives.Entry) -> Sample | str:
+        try:
+            run = archives.read_run(entry)
+            image = to_uint8(integrator.integrate(run.views, camera.course_rig(), heights, threads=threads).image)
+            return Sample(Record(entry.id, list(run.checksums), to_text(run.parameters)), image, run.truth)
+        except UnveilError as error:
+            return str(error)
+
+    return pump.in_order(work, entries, workers)
 
 
 def export(stacks: Store, folder: str | Path, workers: int = 1) -> None:
@@ -135,16 +133,6 @@ def export(stacks: Store, folder: str | Path, workers: int = 1) -> None:
                 Image.fromarray(np.asarray(image)).save(temporary)
 
     list(pump.in_order(write, lacking, workers))
-
-
-def _integrate(heights: tuple[float, ...], threads: int | None, entry: archives.Entry) -> Sample | str:
-    try:
-        run = archives.read_run(entry)
-        image = integrator.integrate(run.views, camera.course_rig(), heights, threads=threads).image
-        record = Record(entry.id, list(run.checksums), to_text(run.parameters))
-        return Sample(record, to_uint8(image), run.truth)
-    except UnveilError as error:
-        return str(error)
 
 
 def _simulate(seed: int, variation: simulator.Variation, index: int) -> Sample:

@@ -75,13 +75,16 @@ def read(
         path = _find_poses(path)
     poses = _read_table(path) if path.suffix.lower() == ".csv" else _read_json(path)
     try:
-        names, extrinsics = _names_and_extrinsics(poses)
+        if "images" in poses:
+            poses |= {"imagefiles": [image["imagefile"] for image in poses["images"]]}
+            poses |= {"views": [image["M3x4"] for image in poses["images"]]}
+        # JKU's files write some of the numbers as strings.
+        names, extrinsics = list(map(str, poses["imagefiles"])), np.array(poses["views"]).astype(np.float64)
         fov = float(poses.get("fov_images", poses.get("fov", FIELD_OF_VIEW if fov is None else fov)))
         target = int(poses.get("center", len(names) // 2))
     except (KeyError, TypeError, ValueError) as error:
-        raise UnveilError(
-            f"{path}: not a pose file ({type(error).__name__}: {error}); expected images with imagefile and M3x4 each"
-        ) from None
+        what = f"{type(error).__name__}: {error}"
+        raise UnveilError(f"{path}: not a pose file ({what}); expected images with imagefile and M3x4 each") from None
     if not names or len(names) != len(extrinsics):
         raise UnveilError(f"{path}: {len(names)} pictures and {len(extrinsics)} poses; each picture needs one pose")
     if not 0 <= target < len(names):
@@ -133,9 +136,9 @@ def toned(views: np.ndarray, seen: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _find_poses(folder: Path) -> Path:
-    for name in ("poses.json", "poses.csv"):
-        if (folder / name).is_file():
-            return folder / name
+    for usual in (folder / "poses.json", folder / "poses.csv"):
+        if usual.is_file():
+            return usual
     found = sorted(path for place in (folder, folder / "poses") for path in place.glob("*.[cj]s[vo]*"))
     if len(found) > 1:
         raise UnveilError(f"{folder}: {len(found)} files may hold the poses; name one of them, such as {found[0]}")
@@ -165,14 +168,6 @@ def _read_json(path: Path) -> dict:
     if not isinstance(poses, dict):
         raise UnveilError(f"{path}: a pose file is a JSON object, this is a {type(poses).__name__}")
     return poses
-
-
-def _names_and_extrinsics(poses: dict) -> tuple[list[str], np.ndarray]:
-    images = poses.get("images")
-    names = poses["imagefiles"] if images is None else [image["imagefile"] for image in images]
-    matrices = poses["views"] if images is None else [image["M3x4"] for image in images]
-    # JKU's files write some of the numbers as strings.
-    return [str(name) for name in names], np.array(matrices).astype(np.float64)
 
 
 def _find_picture(name: str, places: list[Path], poses: Path) -> Path:

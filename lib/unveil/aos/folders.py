@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from unveil.aos import camera, flights, integrator, png
-from unveil.aos.archives import VIEWS
+from unveil.aos.camera import VIEWS
 from unveil.aos.flights import SUFFIXES
 from unveil.aos.images import to_uint8
 from unveil.aos.integrator import HEIGHTS
@@ -125,11 +125,11 @@ def read_folder(path: str | Path, pictures: Iterable[Path] | None = None) -> Fol
     if len(whole) > 1:
         raise UnveilError(f"{path} holds the views of {len(whole)} runs: give each run a folder of its own")
     if whole:
-        heights, chosen = (), [file for _, file in sorted(views[whole[0]].items())]
+        chosen = [file for _, file in sorted(views[whole[0]].items())]
         if planes:
             notes.append(f"{len(planes)} integral images are left aside: the 11 views are integrated instead")
     elif planes:
-        heights, chosen = tuple(sorted(planes)), [planes[height] for height in sorted(planes)]
+        chosen = [file for _, file in sorted(planes.items())]
         if views:
             notes.append(f"views are left aside, for there are not all {VIEWS} of them")
     elif views:
@@ -148,7 +148,7 @@ def read_folder(path: str | Path, pictures: Iterable[Path] | None = None) -> Fol
     stack = np.stack(images)
     if whole:
         return Folder(path, (), stack[:0], truth, stack, tuple(notes))
-    return Folder(path, heights, stack, truth, None, tuple(notes))
+    return Folder(path, tuple(sorted(planes)), stack, truth, None, tuple(notes))
 
 
 def _flown(path: Path, truths: list[Path]) -> Folder:
@@ -158,10 +158,9 @@ def _flown(path: Path, truths: list[Path]) -> Folder:
         raise UnveilError(f"{path}: {len(flight)} views are too few to integrate: at least {FEWEST} are needed")
     views = to_uint8(flight.views) if flight.views.dtype != np.uint8 else flight.views
     images, notes = _read_all(path, truths)
-    truth = images[0] if truths else None
-    if truth is not None and truth.shape != views[0].shape:
+    if truths and images[0].shape != views[0].shape:
         raise UnveilError(f"{truths[0]}: its size is not that of the views; remove it")
-    return Folder(path, (), views[:0], truth, views, tuple(notes), flight.cameras, flight.target)
+    return Folder(path, (), views[:0], (images or [None])[0], views, tuple(notes), flight.cameras, flight.target)
 
 
 def _sort(
@@ -179,9 +178,7 @@ def _sort(
         elif match := _PLANE.fullmatch(file.stem):
             height = float(match[3]) if match[3] else int(match[1] or match[2]) / 100
             if planes.setdefault(height, file) is not file:
-                raise UnveilError(
-                    f"{path}: {planes[height].name} and {file.name} are the same plane: remove one of them"
-                )
+                raise UnveilError(f"{path}: {planes[height].name} and {file.name} are the same plane: remove one")
         else:
             others.append(file.name)
     if len(truths) > 1:

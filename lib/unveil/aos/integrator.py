@@ -28,6 +28,7 @@ Array: TypeAlias = "np.ndarray | torch.Tensor"
 Heights: TypeAlias = "float | Sequence[float] | Array"
 Target: TypeAlias = "Cameras | int | None"
 Size: TypeAlias = "tuple[int, int] | None"
+Count: TypeAlias = "int | None"
 
 HEIGHTS = (0.2, 0.6, 1.0, 1.4, 1.8)
 """Focal heights of the course's stacks, metres above ground."""
@@ -88,13 +89,7 @@ def rays(cameras: Cameras, target: Cameras, view_size: tuple[int, int], size: tu
 
 
 def integrate(
-    views: Array,
-    cameras: Cameras,
-    heights: Heights,
-    target: Target = None,
-    *,
-    size: Size = None,
-    threads: int | None = None,
+    views: Array, cameras: Cameras, heights: Heights, target: Target = None, *, size: Size = None, threads: Count = None
 ) -> Integral:
     """Integrate views on focal planes.
 
@@ -130,13 +125,7 @@ def integrate(
 
 
 def register(
-    views: Array,
-    cameras: Cameras,
-    heights: Heights,
-    target: Target = None,
-    *,
-    size: Size = None,
-    threads: int | None = None,
+    views: Array, cameras: Cameras, heights: Heights, target: Target = None, *, size: Size = None, threads: Count = None
 ) -> Registration:
     """Look at each view from the target camera through each focal plane; arguments and errors as in `integrate`.
 
@@ -155,7 +144,7 @@ def register(
     return Registration(back(registered), back(inside))
 
 
-def statistics(registered: Array, inside: Array, *, threads: int | None = None) -> dict[str, Array]:
+def statistics(registered: Array, inside: Array, *, threads: Count = None) -> dict[str, Array]:
     """Mean, median, max, min and std (population) over the views behind each pixel, 0 where no view looks.
 
     ``registered`` and ``inside`` are (P, V, H, W) from `register`; each result is (P, H, W) float32. The median of an
@@ -164,8 +153,7 @@ def statistics(registered: Array, inside: Array, *, threads: int | None = None) 
     if registered.shape != inside.shape or registered.ndim != 4:
         shapes = tuple(registered.shape), tuple(inside.shape)
         raise UnveilError(f"registered views and their mask must both be (P, V, H, W), not {shapes[0]} and {shapes[1]}")
-    arrays = [a if _is_numpy(a) else a.detach().cpu().numpy() for a in (registered, inside)]
-    arrays = np.ascontiguousarray(arrays[0], np.float32), np.ascontiguousarray(arrays[1], np.bool_)
+    arrays = [np.ascontiguousarray(_numpy(a), kind) for a, kind in ((registered, np.float32), (inside, np.bool_))]
     planes, _, *size = registered.shape
     found = np.empty((len(STATISTICS), planes, *size), np.float32)
     _kernels.share_rows(_kernels.statistics_rows, size[0], threads, *arrays, found)
@@ -174,13 +162,7 @@ def statistics(registered: Array, inside: Array, *, threads: int | None = None) 
 
 
 def candidates(
-    views: np.ndarray,
-    cameras: Cameras,
-    heights: Heights,
-    target: Target = None,
-    *,
-    size: Size = None,
-    threads: int | None = None,
+    views: Array, cameras: Cameras, heights: Heights, target: Target = None, *, size: Size = None, threads: Count = None
 ) -> np.ndarray:
     """What each view says of each pixel on each focal plane, for networks that pool the views themselves.
 
@@ -244,12 +226,11 @@ class _Scene:
             raise UnveilError(f"{len(views)} views need as many cameras, there are {len(cameras)}")
         if not _is_finite(views):
             raise UnveilError("the views hold values that are not finite (NaN or infinite): mend or drop those views")
-        if target is None:
-            target = len(cameras) // 2
         if not isinstance(target, Cameras):
+            target = len(cameras) // 2 if target is None else int(target)
             if not -len(cameras) <= target < len(cameras):
                 raise UnveilError(f"target view {target} is not among the {len(cameras)} views")
-            target = cameras.target(int(target))
+            target = cameras[target]
         if len(target) != 1:
             raise UnveilError(f"the target must be one camera, not {len(target)}")
         self.cameras, self.target = cameras, target
@@ -259,7 +240,7 @@ class _Scene:
             raise UnveilError(f"the size of an integral is (height, width) in pixels, not {size}")
         self.rays = rays(cameras, target, self.view_size, self.size)
         if _is_numpy(views) and hasattr(heights, "detach"):
-            heights = heights.detach().cpu().numpy()
+            heights = _numpy(heights)
         self.heights = self._checked_heights(heights)
         self.planes, self.is_map = len(self.heights), self.heights.ndim == 3
         if not self.is_map:
@@ -300,15 +281,12 @@ class _Scene:
     @property
     def is_shift(self) -> bool:
         """Whether registration is a shift along the rows."""
-        together = Cameras(
-            np.concatenate([self.cameras.extrinsics, self.target.extrinsics]),
-            np.concatenate([self.cameras.fov, self.target.fov]),
-        )
+        extrinsics = np.concatenate([self.cameras.extrinsics, self.target.extrinsics])
+        together = Cameras(extrinsics, np.concatenate([self.cameras.fov, self.target.fov]))
         return self.size == self.view_size and together.is_nadir
 
     def plain_heights(self) -> np.ndarray:
-        heights = self.heights if _is_numpy(self.heights) else self.heights.detach().cpu().numpy()
-        return heights.astype(np.float64)
+        return _numpy(self.heights).astype(np.float64)
 
     def shifts(self) -> np.ndarray:
         """(P, V) pixels from a target column to the view's: f·(x_i − x_v)/distance; NaN where the plane lies behind."""
@@ -321,6 +299,10 @@ class _Scene:
 
 def _is_numpy(array) -> bool:
     return isinstance(array, np.ndarray)
+
+
+def _numpy(array) -> np.ndarray:
+    return array if _is_numpy(array) else array.detach().cpu().numpy()
 
 
 def _is_finite(array) -> bool:

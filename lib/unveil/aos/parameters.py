@@ -7,7 +7,7 @@ minus sign in the world frame of :mod:`unveil.aos.camera`, and pose k is ``img_{
 import codecs
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ _LINES = {
     "ground_kelvin": ("ground surface temperature in kelvin", 150, 500),
     "tree_kelvin": ("tree top temperature in kelvin", 150, 500),
 }
+_OF_A_PERSON = ("position", "rotation_rad", "rotation_deg")
 _SHAPE, _NOBODY = "person shape", "person pose"
 _KEY_WITHOUT_SPACES = {key.replace(" ", ""): key for key in (*(line[0] for line in _LINES.values()), _SHAPE, _NOBODY)}
 _NUMBER = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,3})?")
@@ -132,12 +133,9 @@ def parse(text: str, source: str = "Parameters.txt") -> Parameters:
     pose = "none" if NO_PERSON in (shape, lines.get(_NOBODY)) else shape
     if pose not in POSES:
         raise fail(_SHAPE, f"is {_short(shape)}, none of laying, sitting, idle, {NO_PERSON}")
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict.fromkeys(_OF_A_PERSON)
     for name, (key, low, high) in _LINES.items():
-        of_a_person = name in ("position", "rotation_rad", "rotation_deg")
-        if pose == "none" and of_a_person:
-            values[name] = None
-        else:
+        if pose != "none" or name not in _OF_A_PERSON:
             found = numbers(key, 6 if name == "position" else 1, low, high)
             values[name] = found if name == "position" else found[0]
     if values["density"] != int(values["density"]):
@@ -158,26 +156,21 @@ def to_text(parameters: Parameters) -> str:
         y, x, z, rot_x, rot_y, rot_z = p.cameras[name]
         return f"{name} ({_whole(y)}, {_whole(x)}, {_whole(z)}, {_point(rot_x)}, {_point(rot_y)}, {_whole(rot_z)})"
 
-    def line(field: str, text: str) -> str:
-        return f"{_LINES[field][0]}{'' if field == 'density' else ' '}=  {text}"
+    def lines(write: Callable[[float], str], *fields: str) -> list[str]:
+        return [f"{_LINES[f][0]}{'' if f == 'density' else ' '}=  {write(getattr(p, f))}" for f in fields]
 
-    if p.pose == "none":
-        person = [f"{_NOBODY} =  {NO_PERSON}"]
-    else:
-        person = [
-            f"{_SHAPE} =  {p.pose}",
-            line("position", " ".join(map(_whole, p.position))),
-            line("rotation_rad", _point(p.rotation_rad)),
-            line("rotation_deg", _point(p.rotation_deg)),
-        ]
+    person = [f"{_NOBODY} =  {NO_PERSON}"]
+    if p.pose != "none":
+        position = lines(lambda six: " ".join(map(_whole, six)), "position")
+        person = [f"{_SHAPE} =  {p.pose}", *position, *lines(_point, "rotation_rad", "rotation_deg")]
     blocks = [
         [camera("img_GT")],
         [camera(name) for name in CAMERAS[1:]],
-        [line("density", _whole(p.density))],
+        lines(_whole, "density"),
         person,
-        [line("ambient", _point(p.ambient))],
-        [line("azimuth_deg", _point(p.azimuth_deg)), line("compass_deg", _point(p.compass_deg))],
-        [line("ground_kelvin", _whole(p.ground_kelvin)), line("tree_kelvin", _whole(p.tree_kelvin))],
+        lines(_point, "ambient"),
+        lines(_point, "azimuth_deg", "compass_deg"),
+        lines(_whole, "ground_kelvin", "tree_kelvin"),
     ]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 

@@ -54,7 +54,7 @@ class PruneReport:
     def __str__(self) -> str:
         saved = sum(a.before - a.after for a in self.archives)
         count = sum(a.dropped for a in self.archives)
-        verb = "dropped" if self.done else "to drop"
+        verb, would = ("dropped", "") if self.done else ("to drop", "would ")
         lines = [f"{verb}: {len(self.runs):,} incomplete runs, {count:,} files, {saved / 1e6:,.1f} MB"]
         if not self.archives:
             lines = ["nothing to prune: no archive holds files of runs that are known to be unusable"]
@@ -64,9 +64,7 @@ class PruneReport:
         if self.runs:
             lines.append(f"runs: {', '.join(self.runs)}")
         if self.archives and not self.discarded:
-            lines.append(
-                f"dropped files {'' if self.done else 'would '}lie in <archive>{DROPPED}; unprune puts them back"
-            )
+            lines.append(f"dropped files {would}lie in <archive>{DROPPED}; unprune puts them back")
         lines += [f"stays: {trouble}" for trouble in self.troubles]
         if self.archives and not self.done:
             lines.append(_DRY)
@@ -201,15 +199,16 @@ def delete_verified(catalogue: Catalogue, store: Store, workers: int = 1) -> Del
             and store.record(index).parameters == fresh.record.parameters
         ):
             failed[entry.id] = "differs from its stack in the store"
+    failed |= {entry.id: "is incomplete: prune first" for entry in catalogue.incomplete}
     outcome = Deletion(kept={found.archive: f"damaged: {found.reason}" for found in catalogue.damaged})
     holds: dict[Path, list[Entry]] = defaultdict(list)
     for entry in catalogue.entries:
         for path in entry.archives:
             holds[path].append(entry)
     for path in catalogue.archives:
-        bad = [f"run {entry.id} {failed[entry.id]}" for entry in holds[path] if entry.id in failed]
-        incomplete = [f"{entry.id} is incomplete: prune first" for entry in holds[path] if not entry.complete]
-        reasons = bad + incomplete if holds[path] else ["no run was read from it"]
+        reasons = [f"run {entry.id} {failed[entry.id]}" for entry in holds[path] if entry.id in failed]
+        if not holds[path]:
+            reasons = ["no run was read from it"]
         try:
             if not reasons:
                 _check_stamp(path, catalogue.stamps[path])
@@ -232,10 +231,7 @@ def _check_unchanged(catalogue: Catalogue) -> None:
 
 
 def _check_stamp(archive: Path, stamp: Stamp) -> None:
-    try:
-        found = archive.stat()
-    except OSError:
-        found = None
+    found = archive.stat() if archive.exists() else None
     if found is None or (found.st_size, found.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
         raise UnveilError(f"{shown(archive)}: changed since the scan: scan again")
 
@@ -265,9 +261,7 @@ def _place(archive: Path, parts: list[repack.Part], stamp: Stamp | None = None) 
     with files.replacing(target) as temporary:
         repack.write(parts, temporary)
         if not repack.equals(parts, temporary):
-            raise UnveilError(
-                f"{shown(archive)}: its copy differs from it, it is unchanged: check the disk, then prune"
-            )
+            raise UnveilError(f"{shown(archive)}: its copy differs, so it stays as it is: check the disk, then prune")
         if stamp is not None:
             _check_stamp(archive, stamp)
     if mode is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -76,9 +77,7 @@ def equals(parts: list[Part], path: Path) -> bool:
             for (before, *span), (after, *other) in zip(part.records, found, strict=True):
                 if any(getattr(before, name) != getattr(after, name) for name in _PROPERTIES):
                     return False
-                if span[1] - span[0] != other[1] - other[0]:
-                    return False
-                if any(a != b for a, b in zip(_chunks(old, *span), _chunks(new, *other), strict=True)):
+                if any(a != b for a, b in itertools.zip_longest(_chunks(old, *span), _chunks(new, *other))):
                     return False
     return not written
 

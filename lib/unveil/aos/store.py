@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,8 +39,9 @@ MAPPED_SHARDS = 64
 """Shards mapped at a time: each costs two open files, and systems allow as few as 256 of them."""
 
 SKIPPED, LOCK = "skipped.json", ".lock"
-_SHARD = re.compile(r"shard_(\d{5})\.json")
+_SHARD, _ARRAY = re.compile(r"shard_(\d{5})\.json"), re.compile(r"shard_(\d{5})_(?:stacks|truths)\.npy")
 _ARRAYS = ("_stacks.npy", "_truths.npy")
+_map = partial(np.lib.format.open_memmap, mode="r")
 
 
 class Record(NamedTuple):
@@ -158,11 +160,14 @@ def building(out: Path) -> Iterator[Store | None]:
             else:
                 msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
-            raise UnveilError(
-                f"{out} is being built by another process: wait until it is done, or choose another folder"
-            ) from None
-        _sweep(out)
-        yield Store(out) if shard_numbers(out) else None
+            raise UnveilError(f"{out} is being built by another process: wait, or choose another folder") from None
+        files.sweep(out)
+        committed = shard_numbers(out)
+        for item in out.iterdir():
+            # A killed build leaves arrays that no JSON commits.
+            if (array := _ARRAY.fullmatch(item.name)) and int(array[1]) not in committed:
+                item.unlink()
+        yield Store(out) if committed else None
 
 
 def append(out: Path, samples: Iterator[Sample], heights: Sequence[float], runs_per_shard: int) -> None:
@@ -206,16 +211,6 @@ def shard_numbers(out: Path) -> list[int]:
     return sorted(int(match[1]) for item in out.iterdir() if (match := _SHARD.fullmatch(item.name)))
 
 
-def _sweep(out: Path) -> None:
-    """Remove what a killed build left: temporary files, and arrays that no JSON commits."""
-    files.sweep(out)
-    committed = set(shard_numbers(out))
-    for item in out.iterdir():
-        array = re.fullmatch(r"shard_(\d{5})_(?:stacks|truths)\.npy", item.name)
-        if array and int(array[1]) not in committed:
-            item.unlink()
-
-
 def _remedy(name: str) -> str:
     return f"delete {name} and build the store again; the other shards stay"
 
@@ -238,10 +233,6 @@ def _read_shard(out: Path, number: int) -> tuple[list[Record], tuple[float, ...]
         if (found.shape, found.dtype, size) != (full, np.uint8, found.offset + found.nbytes):
             raise UnveilError(f"{path} has {size:,} bytes that are no array {full}: {_remedy(name.name)}")
     return records, heights, shape
-
-
-def _map(path: Path) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="r")
 
 
 def _shard(out: Path, number: int, suffix: str) -> Path:

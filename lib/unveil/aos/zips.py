@@ -14,7 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -110,8 +110,7 @@ def _listed(archive: Path) -> Listing:
         Member(archive, i.filename, i.file_size, i.CRC, i.compress_type, i.compress_size, i.header_offset)
         for i in infos
     ]
-    inside = [m for m in members if m.offset >= 0 and m.end <= start]
-    inside.sort(key=lambda member: member.offset)
+    inside = sorted((m for m in members if m.offset >= 0 and m.end <= start), key=lambda member: member.offset)
     reasons = [f"{len(members) - len(inside)} files listed outside the archive"] if len(inside) < len(members) else []
     if any(member.end > after.offset for member, after in itertools.pairwise(inside)):
         reasons.append("files overlap in its directory")
@@ -145,9 +144,8 @@ def read(member: Member, handle: BinaryIO, limit: int) -> tuple[bytes, int]:
         header = _header(handle, member.offset) or _neighbour(member, handle)
         if header is None:
             raise ValueError("is not where it was: scan the archives again")
-        streamed = header.flags & _STREAMED
-        what = ""
-        ways = [(member.method, member.compressed), (header.method, None if streamed else header.compressed)]
+        what, packed = "", None if header.flags & _STREAMED else header.compressed
+        ways = [(member.method, member.compressed), (header.method, packed)]
         for method, compressed in dict.fromkeys(ways):
             handle.seek(header.start)
             # What is longer packed than it may be unpacked cannot be right, but for a few bytes of an awkward packer.
@@ -169,19 +167,13 @@ def read(member: Member, handle: BinaryIO, limit: int) -> tuple[bytes, int]:
 @contextmanager
 def opened(archives: Iterable[Path]) -> Iterator[dict[Path, BinaryIO]]:
     """Archives open for reading, by their paths."""
-    handles: dict[Path, BinaryIO] = {}
-    try:
-        for archive in archives:
-            try:
-                handles[archive] = open(archive, "rb")
-            except OSError as error:
-                raise UnveilError(
-                    f"{shown(archive)}: cannot be read ({error.strerror}): scan the archives again"
-                ) from error
+    with ExitStack() as stack:
+        try:
+            handles = {archive: stack.enter_context(open(archive, "rb")) for archive in archives}
+        except OSError as error:
+            where = shown(error.filename)
+            raise UnveilError(f"{where}: cannot be read ({error.strerror}): scan the archives again") from error
         yield handles
-    finally:
-        for handle in handles.values():
-            handle.close()
 
 
 def _diagnose(archive: Path, error: Exception) -> str:

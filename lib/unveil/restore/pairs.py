@@ -113,10 +113,7 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 
 def window(
-    rng: np.random.Generator,
-    size: tuple[int, int],
-    crop: tuple[int, int],
-    box: tuple[int, int, int, int] | None = None,
+    rng: np.random.Generator, size: tuple[int, int], crop: tuple[int, int], box: tuple[int, int, int, int] | None = None
 ) -> tuple[slice, slice]:
     """Rows and columns of a random crop of an image of ``size`` (height, width).
 

@@ -84,10 +84,7 @@ class Zoo(ipywidgets.VBox):
         if chosen.back is None:
             return repr(operator), panels
         back = _enlarge(chosen.back(y, operator), x.shape[1:])
-        panels |= {
-            f"{chosen.way}\n{_psnr(back, x):.1f} dB": _flat(back),
-            "left over × 4": _flat(4 * np.abs(back - x)),
-        }
+        panels |= {f"{chosen.way}\n{_psnr(back, x):.1f} dB": _flat(back), "left over × 4": _flat(4 * np.abs(back - x))}
         return repr(operator), panels
 
     def filmstrip(self, entries: Iterable[str] | None = None, picture: str | None = None, **options: Any) -> Figure:

@@ -24,10 +24,7 @@ HERO = "06_hero.png"
 
 
 def build(
-    out: Path,
-    notebooks: Sequence[Path],
-    scrubber: FocalScrubber,
-    progress: Callable[[int, int], None] | None = None,
+    out: Path, notebooks: Sequence[Path], scrubber: FocalScrubber, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Write a page for each notebook and ``index.html`` into ``out``; returns the path of the latter.
 
