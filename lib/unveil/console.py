@@ -30,12 +30,12 @@ def _there(_: type, given: Path | Sequence[Path] | None) -> None:
 
 
 def _holds_files(_: type, path: Path | None) -> None:
-    place = path
-    while place is not None and not os.path.lexists(place) and place != place.parent:
-        place = place.parent
-    if place is not None and not (place.is_dir() or (place == path and path.suffix)):
+    if path is None:
+        return
+    place = next((p for p in (path, *path.parents) if os.path.lexists(p)), path)
+    if not (place.is_dir() or (place == path and path.suffix)):
         raise ValueError(f"{place} is no folder; choose another place.")
-    if place is not None and not os.access(place, os.W_OK):
+    if not os.access(place, os.W_OK):
         raise ValueError(f"{place} cannot be written; choose another place.")
 
 
@@ -117,19 +117,18 @@ def call(app: App, argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status or 0
     except CycloptsError as error:
-        print(f"{name}: {' '.join(str(error).split())} See --help.", file=sys.stderr)
+        said = f"{' '.join(str(error).split())} See --help."
     except UnveilError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        said = str(error)
     except BrokenPipeError:
         # Whoever read the output has seen enough; the interpreter must not complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(
-            f"{name}: {where}{error.strerror or error}; check the path, free space or choose another", file=sys.stderr
-        )
+        said = f"{where}{error.strerror or error}; check the path, free space or choose another"
     except KeyboardInterrupt:
         print(f"{name}: interrupted; call it again to go on", file=sys.stderr)
         return 130
+    print(f"{name}: {said}", file=sys.stderr)
     return 2

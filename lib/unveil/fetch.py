@@ -79,9 +79,7 @@ def _copy(local: Path, name: str, path: Path, sha256: str | None) -> None:
 
 def _check(path: Path, name: str, sha256: str | None) -> None:
     if not _right(path, sha256):
-        raise UnveilError(
-            f"{name}: its SHA-256 is not {sha256[:12]}…, so it is damaged or another version; get it anew"
-        )
+        raise UnveilError(f"{name}: its SHA-256 is not {sha256[:12]}…: it is damaged or another version; get it anew")
 
 
 def _download(address: str, path: Path, sha256: str, where: str, progress: Callable[[int], Any]) -> None:

@@ -33,7 +33,6 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         with open(temporary, "rb") as whole:
             os.fsync(whole.fileno())
         os.replace(temporary, path)
-        temporary = None
     except OSError as error:
         reason = error.strerror or error
         raise UnveilError(f"{path}: cannot be written ({reason}); free space or choose another place") from error

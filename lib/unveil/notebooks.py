@@ -30,7 +30,7 @@ def solutions() -> list[Path]:
     return sorted((FOLDER / "solutions").glob("*.ipynb"))
 
 
-def execute(path: Path, out: Path, progress: bool = True) -> float:
+def execute(path: Path, out: Path) -> float:
     """Execute one notebook top to bottom in a fresh kernel, clean it and write it to ``out``; returns the seconds.
 
     A failing cell raises :class:`UnveilError` with the notebook, the cell and the error's last line; ``out`` keeps
@@ -38,7 +38,7 @@ def execute(path: Path, out: Path, progress: bool = True) -> float:
     """
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    live = progress and sys.stdout.isatty()
+    live = sys.stdout.isatty()
     started, reached = time.perf_counter(), 0
 
     def show(cell: nbformat.NotebookNode, cell_index: int) -> None:
@@ -65,8 +65,7 @@ def execute(path: Path, out: Path, progress: bool = True) -> float:
     seconds = time.perf_counter() - started
     clean(notebook)
     files.write(out, nbformat.writes(notebook))
-    if progress:
-        print(f"{chr(13) if live else ''}  {path.stem}: {len(code)} cells in {seconds:.0f} s", flush=True)
+    print(f"{chr(13) if live else ''}  {path.stem}: {len(code)} cells in {seconds:.0f} s", flush=True)
     return seconds
 
 
@@ -98,9 +97,8 @@ def write_badges(home: str, paths: Iterable[Path]) -> list[Path]:
     owner_and_name = home.removeprefix("https://github.com/")
     changed = []
     for path in paths:
-        before = path.read_text(encoding="utf-8")
+        before = after = path.read_text(encoding="utf-8")
         own = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+?)/blob/", before)
-        after = before
         for place in ("github.com/{}", "colab.research.google.com/github/{}/") if own else ():
             after = after.replace(place.format(own[1]), place.format(owner_and_name))
         if after != before:

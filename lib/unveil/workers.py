@@ -30,11 +30,9 @@ def in_order(
     if workers <= 1:
         yield from map(function, items)
         return
-    if processes:
-        # Spawned on every platform alike: a fork would take locks of other threads along.
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow_parent)
-    else:
-        pool = ThreadPoolExecutor(workers)
+    # Spawned on every platform alike: a fork would take locks of other threads along.
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, spawn, _follow_parent) if processes else ThreadPoolExecutor(workers)
     waiting: deque = deque()
     try:
         for item in items:
@@ -44,10 +42,8 @@ def in_order(
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise UnveilError(
-            "a worker process was killed, perhaps for want of memory: run the same again with fewer workers; "
-            "what is finished stays"
-        ) from error
+        why = "a worker process was killed, perhaps for want of memory"
+        raise UnveilError(f"{why}: run the same again with fewer workers; what is finished stays") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

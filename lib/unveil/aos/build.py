@@ -49,10 +49,8 @@ def build_stacks(
         _names(heights)
     with store.building(out) as done:
         if done is not None and done.heights != heights:
-            raise UnveilError(
-                f"{out} holds {'stacks of the heights ' + metres(done.heights) if done.heights else 'views'}, "
-                f"not {metres(heights)}: choose another folder, or ask for the same heights"
-            )
+            holds = f"{out} holds {'stacks of the heights ' + metres(done.heights) if done.heights else 'views'}"
+            raise UnveilError(f"{holds}, not {metres(heights)}: choose another folder, or ask for the same heights")
         if not catalogue.complete and done is None:
             where = ", ".join(map(str, catalogue.paths))
             raise UnveilError(f"{where}: no complete run in the archives, nothing to integrate; scan says why")
@@ -146,10 +144,8 @@ def _is_done(entry: archives.Entry, done: Store | None) -> bool:
     known = tuple(done.record(done.index(entry.id)).crc)
     # A damaged directory may have a checksum that its file has not: what counts is the file.
     if known not in (entry.checksums, archives.read_run(entry).checksums):
-        raise UnveilError(
-            f"run {entry.id} in {done.path} was made from other files than those in {entry.archives[0]}: "
-            "choose another folder for these archives"
-        )
+        what = f"run {entry.id} in {done.path} was made from other files than those in {entry.archives[0]}"
+        raise UnveilError(f"{what}: choose another folder for these archives")
     return True
 
 

@@ -267,10 +267,8 @@ class _Scene:
         slope, z = corners @ self.rays.slope, self.rays.z
         for height in self.plain_heights():
             if not ((-height - z) * slope > 0).any():
-                raise UnveilError(
-                    f"the target camera, {-z:g} m above ground, cannot see the plane at {height:g} m: "
-                    "focal heights are metres above ground and lie below the camera"
-                )
+                what = f"the target camera, {-z:g} m above ground, cannot see the plane at {height:g} m"
+                raise UnveilError(f"{what}: focal heights are metres above ground and lie below the camera")
 
     def needs_torch(self, views) -> bool:
         """Whether compiled code cannot serve: other devices, gradients or double precision."""

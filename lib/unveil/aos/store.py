@@ -198,10 +198,8 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     """Raise UnveilError where fewer bytes are free than are needed."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UnveilError(
-            f"{folder}: {what} take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: "
-            "free space or choose another folder"
-        )
+        sizes = f"{what} take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+        raise UnveilError(f"{folder}: {sizes}: free space or choose another folder")
 
 
 def shard_numbers(out: Path) -> list[int]:

@@ -56,15 +56,13 @@ def newest(path: Path) -> Path | None:
 
     Raises :class:`UnveilError` where both are damaged.
     """
-    candidates = [place for place in (path, before(path)) if place.exists()]
-    for place in candidates:
-        if intact(place):
-            if place != path:
-                print(f"{path}: missing or damaged; going on from the checkpoint before it")
-            return place
-    if candidates:
+    there = [place for place in (path, before(path)) if place.exists()]
+    found = next(filter(intact, there), None)
+    if there and found is None:
         raise UnveilError(f"{path}: damaged, and so is the one before; train anew (--fresh) or choose another folder")
-    return None
+    if found not in (path, None):
+        print(f"{path}: missing or damaged; going on from the checkpoint before it")
+    return found
 
 
 class EpochLog(Callback):
@@ -112,9 +110,8 @@ class Pictures(Callback):
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         # Validation runs with the averaged weights, the ones that will be used.
         epoch = trainer.current_epoch + 1
-        if trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        self._predict(module, epoch, epoch % self.every == 0 or epoch == trainer.max_epochs)
+        if not trainer.sanity_checking and trainer.is_global_zero:
+            self._predict(module, epoch, epoch % self.every == 0 or epoch == trainer.max_epochs)
 
     def _predict(self, module: lightning.LightningModule, epoch: int, kept: bool = True) -> None:
         training = module.network.training
@@ -195,23 +192,20 @@ class Progress(Callback):
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self.asked.unlink(missing_ok=True)
+        reason = "it no longer got better"
         if not trainer.should_stop:
-            self._end(trainer, "all epochs are done")
+            reason = "all epochs are done"
         elif self.stopped:
-            self._end(trainer, "stopped by hand")
+            reason = "stopped by hand"
         elif self.budget and self.budget.share >= 1:
-            self._end(trainer, f"its {self.budget.seconds / 60:g} minutes of processor time are spent")
+            reason = f"its {self.budget.seconds / 60:g} minutes of processor time are spent"
         elif self.timer and self.timer.time_remaining() <= 0:
-            self._end(
-                trainer, f"its {(self.timer.time_elapsed() + self.timer.time_remaining()) / 60:g} minutes are over"
-            )
-        else:
-            self._end(trainer, "it no longer got better")
+            reason = f"its {(self.timer.time_elapsed() + self.timer.time_remaining()) / 60:g} minutes are over"
+        self._end(trainer, reason)
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
         self._end(trainer, f"an error: {exception or type(exception).__name__}")
 
     def _end(self, trainer: lightning.Trainer, reason: str) -> None:
         if trainer.is_global_zero:
-            done = {"epoch": trainer.current_epoch, "ended": reason}
-            files.write_json(self.path, self.state | done)
+            files.write_json(self.path, self.state | {"epoch": trainer.current_epoch, "ended": reason})

@@ -50,9 +50,8 @@ def tv(y: np.ndarray, weight: float) -> np.ndarray:
 
 def wavelet(y: np.ndarray, sigma: float) -> np.ndarray:
     """Soft thresholds on wavelet coefficients, one per scale from the noise ``sigma`` (BayesShrink, Chang 2000)."""
-    last = np.moveaxis(y, 0, -1)
     options = {"sigma": sigma, "wavelet": "db2", "channel_axis": -1, "convert2ycbcr": len(y) == 3}
-    return _float(np.moveaxis(restoration.denoise_wavelet(last, **options), -1, 0))
+    return _float(np.moveaxis(restoration.denoise_wavelet(np.moveaxis(y, 0, -1), **options), -1, 0))
 
 
 def nonlocal_means(y: np.ndarray, sigma: float, strength: float = 0.8, patch: int = 5, reach: int = 6) -> np.ndarray:
@@ -128,8 +127,7 @@ def _periodic(y: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray
     wide = np.pad(y, [(0, 0), *sides], "symmetric")
     centred = np.zeros((height, width), np.float32)
     centred[: len(kernel), : len(kernel)] = kernel
-    centred = np.roll(centred, (-(len(kernel) // 2),) * 2, (0, 1))
-    transfer = fft.rfft2(centred)
+    transfer = fft.rfft2(np.roll(centred, (-(len(kernel) // 2),) * 2, (0, 1)))
     down, right = (np.pad(np.ones(n), side, "linear_ramp") for n, side in zip(y.shape[1:], sides, strict=True))
     share = np.outer(down, right).astype(np.float32)
     for _ in range(8):

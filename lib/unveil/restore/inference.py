@@ -22,7 +22,6 @@ def predict(
     flips: bool = False,
     tile: int | None = None,
     overlap: int = 32,
-    device: str | torch.device | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Restore (C, H, W) or (B, C, H, W) in [0, 1] (uint8 is divided by 255) of any size.
@@ -30,7 +29,7 @@ def predict(
     Parameters
     ----------
     model
-        a network, which runs where it is or moves to ``device``, or a function of (C, H, W) float32 arrays
+        a network, which runs where it is, or a function of (C, H, W) float32 arrays
     flips
         answer with the mean over the input, mirrored left-right, upside down and both
     tile
@@ -39,41 +38,26 @@ def predict(
     progress
         called with (done, total) after every tile of every image in every orientation
 
-    Returns
-    -------
-    numpy.ndarray
-        (K, s·H, s·W) or (B, K, s·H, s·W) float32 clipped to [0, 1]; a single output channel loses its axis
-
-    Raises
-    ------
-    UnveilError
-        if the input or the answer holds NaN or infinity, or has another shape
+    Returns (K, s·H, s·W) or (B, K, s·H, s·W) float32 clipped to [0, 1]; a single output channel loses its axis. Raises
+    UnveilError where the input or the answer holds NaN or infinity, or has another shape.
     """
     mean, axes = None, MIRRORS if flips else MIRRORS[:1]
     for turn, flipped in enumerate(axes):
         report = (lambda now, all, turn=turn: progress(turn * all + now, len(axes) * all)) if progress else None
-        answer = _predict(model, inputs, flipped, tile, overlap, device, report)
+        answer = _predict(model, inputs, flipped, tile, overlap, report)
         # Added up as they come: four answers of a large picture would take more memory than all else.
         mean = answer if mean is None else np.add(mean, answer, out=mean)
     return mean if len(axes) == 1 else np.divide(mean, np.float32(len(axes)), out=mean)
 
 
-def predict_spread(
-    model: Model, inputs: Array, device: str | torch.device | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def predict_spread(model: Model, inputs: Array) -> tuple[np.ndarray, np.ndarray]:
     """`predict` with flips, and the standard deviation over the four flips: where the model disagrees with itself."""
-    several = [_predict(model, inputs, axes, None, 0, device) for axes in MIRRORS]
+    several = [_predict(model, inputs, axes, None, 0) for axes in MIRRORS]
     return np.mean(several, axis=0), np.std(several, axis=0)
 
 
 def _predict(
-    model: Model,
-    inputs: Array,
-    axes: tuple[int, ...],
-    tile: int | None,
-    overlap: int,
-    device: str | torch.device | None,
-    progress: Progress | None = None,
+    model: Model, inputs: Array, axes: tuple[int, ...], tile: int | None, overlap: int, progress: Progress | None = None
 ) -> np.ndarray:
     """The prediction of the mirrored input, mirrored back."""
     x = torch.as_tensor(inputs).detach().cpu()
@@ -91,7 +75,7 @@ def _predict(
             slice(max(0, start - overlap), min(size, start + side + overlap))
             for start, size in ((top, height), (left, width))
         )
-        part = _run(model, batch[number : number + 1, :, rows, columns], device)
+        part = _run(model, batch[number : number + 1, :, rows, columns])
         scale = part.shape[-1] // (columns.stop - columns.start)
         if y is None:
             y = torch.empty(len(batch), part.shape[1], scale * height, scale * width)
@@ -107,15 +91,13 @@ def _predict(
     return (y if x.ndim == 4 else y[0]).numpy()
 
 
-def _run(model: Model, x: Tensor, device: str | torch.device | None) -> Tensor:
+def _run(model: Model, x: Tensor) -> Tensor:
     """(1, C, H, W) → (1, K, s·H, s·W) on the CPU, clipped to [0, 1]."""
     x = x.float() / (1 if x.is_floating_point() else 255)
     if not isinstance(model, nn.Module):
         y = torch.as_tensor(np.asarray(model(x[0].numpy()), dtype=np.float32))
         return (y[None] if y.ndim == 2 else y)[None].clamp(0, 1)
-    if device is not None:
-        model.to(device)
-    reference = next(model.parameters(), torch.empty(0, device=device))
+    reference = next(model.parameters(), torch.empty(0))
     was_training = model.training
     model.eval()
     try:

@@ -109,23 +109,12 @@ def evaluate(
     dataset: Any,
     metrics: Mapping[str, Metric],
     flips: bool = False,
-    progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Metrics of a model, or of predictions made before, on every item of a data set.
 
-    Parameters
-    ----------
-    model_or_predictions
-        a network, a function of (C, H, W) float32 arrays, or one prediction per item in the data set's order
-    dataset
-        ``dataset[i]`` is (input, target); where it has ``ids`` they name the rows
-    progress
-        called with (done, total) after every item
-
-    Returns
-    -------
-    pandas.DataFrame
-        one row per item: id, the metrics, milliseconds (NaN for predictions made before)
+    A model is a network or a function of (C, H, W) float32 arrays; predictions come in the data set's order.
+    ``dataset[i]`` is (input, target); where it has ``ids`` they name the rows. Returns one row per item: id, the
+    metrics, milliseconds (NaN for predictions made before). UnveilError where numbers of items do not fit.
     """
     total = len(dataset)
     is_model = isinstance(model_or_predictions, nn.Module) or callable(model_or_predictions)
@@ -143,8 +132,6 @@ def evaluate(
         prediction = predict(model_or_predictions, inputs, flips) if is_model else model_or_predictions[i]
         milliseconds = 1000 * (time.perf_counter() - begin) if is_model else float("nan")
         rows.append({"id": ids[i], **measure(prediction, target, metrics), "milliseconds": milliseconds})
-        if progress:
-            progress(i + 1, total)
     return pd.DataFrame(rows)
 
 
@@ -153,24 +140,16 @@ def compare(
     dataset: Any,
     metrics: Mapping[str, Metric],
     flips: bool = False,
-    progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """`evaluate` for several models or predictions by name, baselines among them: one long table.
 
-    Its first column ``model`` is categorical in the order given, so tables and plots keep that order; ``progress``
-    counts over all models.
+    Its first column ``model`` is categorical in the order given, so tables and plots keep that order.
     """
     if not models:
         raise UnveilError("there is no model to compare")
-    tables, total = [], len(models) * len(dataset)
-    for number, (name, model) in enumerate(models.items()):
-        before = number * len(dataset)
-        report = (lambda done, _, before=before: progress(before + done, total)) if progress else None
-        table = evaluate(model, dataset, metrics, flips, report)
-        table.insert(0, "model", name)
-        tables.append(table)
+    tables = [evaluate(model, dataset, metrics, flips).assign(model=name) for name, model in models.items()]
     table = pd.concat(tables, ignore_index=True)
-    table["model"] = pd.Categorical(table["model"], categories=list(models))
+    table.insert(0, "model", pd.Categorical(table.pop("model"), categories=list(models)))
     return table
 
 

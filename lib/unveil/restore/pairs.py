@@ -40,16 +40,9 @@ class PairDataset(Dataset):
     What is random depends on ``seed``, the epoch and the item alone: neither the number of workers nor an interruption
     changes it.
 
-    Parameters
-    ----------
-    indices
-        which items, as indices or ids; None for all
-    crop
-        size of random crops of the input in pixels (one number or (height, width)); None for whole images
-    crops_per_item
-        how many crops of each item make up an epoch
-    flips
-        directions in which items are mirrored with probability ½: ``"h"`` left-right, ``"v"`` top-bottom, ``"hv"`` both
+    ``indices`` are the items, as numbers or ids; None for all. ``crop`` is the size of random crops of the input in
+    pixels, one number or (height, width); None for whole images; ``crops_per_item`` of each item make up an epoch.
+    ``flips`` says how items are mirrored with probability ½: ``"h"`` left-right, ``"v"`` top-bottom, ``"hv"`` both.
     """
 
     def __init__(
@@ -96,11 +89,9 @@ class PairDataset(Dataset):
 
 
 def _positions(pairs: Pairs, indices: Sequence[int | str] | None) -> list[int]:
-    if indices is None:
-        return list(range(len(pairs)))
     place = {name: index for index, name in enumerate(pairs.ids)}
     positions = []
-    for item in indices:
+    for item in range(len(pairs)) if indices is None else indices:
         index = place.get(item) if isinstance(item, str) else int(item)
         if index is None or not 0 <= index < len(pairs):
             raise UnveilError(f"{item!r} is not among the {len(pairs)} items: split them again")
@@ -159,25 +150,15 @@ def split(
     Within each stratum a part holds its share rounded down or up; the ids left over by rounding go to the parts that
     lack most in the whole, at most one to each, so that many small strata together still meet the fractions.
 
-    Parameters
-    ----------
-    strata
-        label per id
-    fractions
-        shares of train, validation and test; they add up to 1
-
-    Returns
-    -------
-    dict
-        sorted ids per part; no id is in two parts, every id is in one
+    ``strata`` holds the label of each id; ``fractions`` are the shares of the parts and add up to 1. Returns sorted ids
+    per part; no id is in two parts, every id is in one.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1):
         raise UnveilError(f"fractions {tuple(fractions)} are not three shares that add up to 1")
     groups: dict[str, list[str]] = {}
     labelled = sorted((str(name), str(label)) for name, label in strata.items())
-    ids = [name for name, _ in labelled]
-    if len(set(ids)) < len(ids):
+    if len({name for name, _ in labelled}) < len(labelled):
         raise UnveilError("an id is there twice among the strata: every id belongs to one stratum")
     for name, label in labelled:
         groups.setdefault(label, []).append(name)
@@ -187,7 +168,7 @@ def split(
         random.shuffle(groups[label])
         # The small addition keeps 0.15 × 20 at 3 in spite of binary fractions.
         counts[label] = np.floor(len(groups[label]) * shares + 1e-9).astype(int)
-    lacking = len(ids) * shares - sum(counts.values(), np.zeros(3, int))
+    lacking = len(labelled) * shares - sum(counts.values(), np.zeros(3, int))
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for label, count in counts.items():
         left = len(groups[label]) - int(count.sum())

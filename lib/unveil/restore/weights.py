@@ -30,10 +30,7 @@ def save(path: str | os.PathLike[str], model: Restorer, options: Options) -> Non
 def load(path: str | os.PathLike[str]) -> tuple[Restorer, Options]:
     """The network of a safetensors file, ready to predict, and the options it was trained with.
 
-    Raises
-    ------
-    UnveilError
-        if the file is missing or damaged, or its weights belong to another network
+    Raises UnveilError where the file is missing or damaged, or its weights belong to another network.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,9 +40,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Restorer, Options]:
             described = (file.metadata() or {}).get("options")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise UnveilError(
-            f"{path}: not a readable safetensors file ({error}); copy it anew, or name a training's weights.safetensors"
-        ) from error
+        remedy = "copy it anew, or name a training's weights.safetensors"
+        raise UnveilError(f"{path}: not a readable safetensors file ({error}); {remedy}") from error
     if described is None:
         raise UnveilError(f"{path}: holds no description of its network; save it with restore.weights.save")
     try:

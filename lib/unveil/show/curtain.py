@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
-from PIL import Image
 
 from unveil.errors import UnveilError
 from unveil.show import figures
@@ -46,17 +44,14 @@ class Curtain(ipywidgets.VBox):
         image = versions[self.left.value].copy()
         column = round((self.position.value if position is None else position) / 100 * (image.shape[1] - 1))
         image[:, column:] = versions[self.right.value][:, column:]
-        image[:, column : column + 1] = 1
+        image[:, column] = 1
         return image
 
     def filmstrip(self, positions: Sequence[int] = (0, 50, 100), **options: Any) -> Figure:
         """The static twin: the curtain at some positions."""
-        return figures.show(
-            {f"{self.left.value} | {self.right.value}, {p} %": self.frame(p) for p in positions}, **options
-        )
+        names = f"{self.left.value} | {self.right.value}"
+        return figures.show({f"{names}, {p} %": self.frame(p) for p in positions}, **options)
 
     def _show(self, _change: Any = None) -> None:
-        wide = np.repeat(np.repeat(self.frame(), self._zoom, axis=0), self._zoom, axis=1)
-        file = io.BytesIO()
-        Image.fromarray(np.rint(np.clip(wide, 0, 1) * 255).astype(np.uint8)).save(file, "PNG", compress_level=1)
-        self._image.value = file.getvalue()
+        wide = self.frame().repeat(self._zoom, axis=0).repeat(self._zoom, axis=1)
+        self._image.value = figures.pixels(wide, white=1)

@@ -91,11 +91,11 @@ class Zoo(ipywidgets.VBox):
         """The static twin: one row per entry at the middle of its slider; ``options`` of figures.show."""
         rows, picture = {}, picture or self.picture.value
         for name in entries or self._entries:
-            stops = self._entries[name].strengths
-            _, panels = self.step(picture, name, stops[len(stops) // 2])
-            rows[f"{name}\n{self._entries[name].label.format(stops[len(stops) // 2])}"] = {
-                title: panel for title, panel in panels.items() if title not in ("x", "spectrum of x")
-            }
+            entry = self._entries[name]
+            middle = entry.strengths[len(entry.strengths) // 2]
+            _, panels = self.step(picture, name, middle)
+            del panels["x"], panels["spectrum of x"]
+            rows[f"{name}\n{entry.label.format(middle)}"] = panels
         return figures.show(rows, **({"size": 1.9, "white": 1} | options))
 
     def _choose(self, _change: Any = None) -> None:

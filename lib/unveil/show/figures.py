@@ -214,23 +214,14 @@ def show(
     return fig
 
 
-def filmstrip(
-    images: ArrayLike | Sequence[ArrayLike],
-    labels: Iterable[str],
-    title: str | None = None,
-    *,
-    size: float = 2.0,
-    columns: int | None = None,
-    **options: Any,
-) -> Figure:
+def filmstrip(images: ArrayLike | Sequence[ArrayLike], labels: Iterable[str], **options: Any) -> Figure:
     """Images (N, H, W) in one row, each with its label: the static twin of a widget. ``options``: see :func:`show`."""
     images, labels = list(images), [str(label) for label in labels]
     if len(images) != len(labels):
         raise UnveilError(f"filmstrip: {len(images)} images have {len(labels)} labels")
     if len(set(labels)) != len(labels):
         raise UnveilError(f"filmstrip: labels repeat: {labels}")
-    named = dict(zip(labels, images, strict=True))
-    return show(named, columns or len(images), title, size=size, **options)
+    return show(dict(zip(labels, images, strict=True)), **{"columns": len(images), "size": 2.0} | options)
 
 
 def curves(
@@ -316,10 +307,9 @@ def pixels(image: ArrayLike, error: bool = False, white: float | None = None) ->
     """An image as a PNG of its own pixels, on the gray scale of :func:`show`, or signed as its ``errors`` are."""
     array = _array(image)
     top = _white(np.abs(array) if error else array, white)
+    values = np.nan_to_num(array.astype(np.float32)) / top
     if error:
         values = matplotlib.colormaps["RdBu_r"](array / top + 0.5)[..., :3]
-    else:
-        values = np.nan_to_num(array.astype(np.float32)) / top
     file = io.BytesIO()
     Image.fromarray(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)).save(file, "PNG", compress_level=1)
     return file.getvalue()
@@ -332,11 +322,11 @@ def png(fig: Figure, dpi: float | None = None) -> bytes:
     return file.getvalue()
 
 
-def save(fig: Figure, name: str, caption: str = "", notebook: str | None = None) -> None:
+def save(fig: Figure, name: str, caption: str = "") -> None:
     """Write ``figures/<name>.png`` (200 dpi, 256 colours) and, where it is small, ``.pdf``; note the caption.
 
-    ``name`` is ``NN_name``, NN being the number of the notebook that makes it (or ``notebook`` names it); ``caption``
-    is the sentence that stands under the figure in ``figures/README.md``. UnveilError for a name that is none.
+    ``name`` is ``NN_name``, NN being the number of the notebook that makes it; ``caption`` is the sentence that stands
+    under the figure in ``figures/README.md``. UnveilError for a name that is none.
     """
     _check_name(name)
     file, path = io.BytesIO(), project.figures_dir() / f"{name}.pdf"
@@ -346,7 +336,7 @@ def save(fig: Figure, name: str, caption: str = "", notebook: str | None = None)
         files.write(path, file.getvalue())
     else:
         path.unlink(missing_ok=True)
-    _note(name, f"{name}.png", caption, notebook)
+    _note(name, f"{name}.png", caption)
 
 
 def animate(
@@ -360,7 +350,6 @@ def animate(
     hold: float = 0,
     white: float | None = None,
     caption: str = "",
-    notebook: str | None = None,
 ) -> Path:
     """Write frames (N, H, W) as ``figures/<name>.gif``, which plays for ever; returns its path.
 
@@ -380,33 +369,30 @@ def animate(
         pictures, duration = pictures + pictures[-2:0:-1], duration + duration[-2:0:-1]
     file = io.BytesIO()
     pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=False)
-    _note(name, f"{name}.gif", caption, notebook)
+    _note(name, f"{name}.gif", caption)
     return files.write(project.figures_dir() / f"{name}.gif", file.getvalue())
 
 
 def index() -> Path:
     """Write ``figures/README.md``: every saved figure with thumbnail, caption and the notebook cell that makes it."""
     folder = project.figures_dir()
-    lines = [
-        "# Figures\n\nWritten by `unveil.show.figures.index()`: change the captions in the notebooks.\n",
-        "| figure | what it shows | made in |\n|---|---|---|",
-    ]
+    lines = ["# Figures\n\nWritten by `unveil.show.figures.index()`: change the captions in the notebooks.\n"]
+    lines += ["| figure | what it shows | made in |\n|---|---|---|"]
     for name, note in sorted(_captions().items()):
         file = folder / note["file"]
         if not file.exists():
             continue
-        print_file = file.with_suffix(".pdf")
         picture = f'<a href="{file.name}"><img src="{file.name}" width="260" alt="{name}"></a>'
         caption = note["caption"].replace("|", "\\|").replace("\n", " ")
-        link = f" ([PDF]({print_file.name}))" if print_file.exists() else ""
-        lines.append(f"| {picture} | **{name}**. {caption}{link} | {_origin(name, note)} |")
+        link = f" ([PDF]({name}.pdf))" if (folder / f"{name}.pdf").exists() else ""
+        books = (project.ROOT / "notebooks").glob(f"{name[:2]}_*.ipynb")
+        made = [f"[{b.stem}]({os.path.relpath(b, folder).replace(os.sep, '/')})" for b in sorted(books)[:1]]
+        lines.append(f"| {picture} | **{name}**. {caption}{link} | {''.join(made)} |")
     return files.write(folder / "README.md", "\n".join(lines) + "\n")
 
 
 def _array(image: ArrayLike) -> np.ndarray:
-    if hasattr(image, "detach"):
-        image = image.detach().cpu()
-    array = np.asarray(image)
+    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (3, 4):
         array = np.moveaxis(array, 0, -1) if len(array) == 3 else array[0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or 0 in array.shape:
@@ -423,13 +409,9 @@ def _title_size(titles: Iterable[str], width: float) -> float:
 
 
 def _white(array: np.ndarray, white: float | None) -> float:
-    if white is not None:
-        return white
-    if array.dtype == bool:
-        return 1
-    if array.dtype.kind in "iu":
-        return 255
-    return 255 if np.nanmax(array, initial=0) > 2 else 1
+    if white is None:
+        white = 255 if array.dtype.kind in "iu" or (array.dtype != bool and np.nanmax(array, initial=0) > 2) else 1
+    return white
 
 
 def _draw(axis: Axes, array: np.ndarray, white: float | None, error: bool, shrunk: bool = False) -> None:
@@ -451,20 +433,19 @@ def _outline(axis: Axes, mask: np.ndarray) -> None:
 
 
 def _enlarge(axis: Axes, array: np.ndarray, box: Box, white: float | None, error: bool) -> None:
-    colour = COLOURS["orange"]
     frame(axis, box)
     inset = axis.inset_axes([0.54, 0.02, 0.44, 0.44])
     _draw(inset, cut(array, box), _white(array, white), error)
     inset.set(xticks=[], yticks=[])
     inset.grid(False)
-    inset.spines[:].set(visible=True, color=colour, linewidth=1.2)
+    inset.spines[:].set(visible=True, color=COLOURS["orange"], linewidth=1.2)
 
 
 def frame(axis: Axes, box: Box) -> None:
     """Draw a box of pixels on an image."""
     top, left, height, width = box
-    colour = COLOURS["orange"]
-    axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.2))
+    look = {"fill": False, "edgecolor": COLOURS["orange"], "linewidth": 1.2}
+    axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, **look))
 
 
 def _frame(array: np.ndarray, text: str, reduce: int, white: float | None) -> Image.Image:
@@ -492,17 +473,8 @@ def _captions() -> dict[str, dict[str, str]]:
         raise UnveilError(f"{path}: not JSON ({error}): delete it and make the figures again") from error
 
 
-def _note(name: str, file: str, caption: str, notebook: str | None) -> None:
-    captions = _captions()
-    captions[name] = {"caption": caption, "file": file} | ({"notebook": notebook} if notebook else {})
-    text = json.dumps(captions, indent=1, sort_keys=True, ensure_ascii=False)
+def _note(name: str, file: str, caption: str) -> None:
+    text = json.dumps(
+        _captions() | {name: {"caption": caption, "file": file}}, indent=1, sort_keys=True, ensure_ascii=False
+    )
     files.write(project.figures_dir() / "captions.json", text + "\n")
-
-
-def _origin(name: str, note: Mapping[str, str]) -> str:
-    """A link to the notebook that makes the figure."""
-    pattern = f"{note['notebook']}.ipynb" if "notebook" in note else f"{name[:2]}_*.ipynb"
-    path = next(iter(sorted((project.ROOT / "notebooks").glob(pattern))), None)
-    if path is None:
-        return note.get("notebook", "")
-    return f"[{path.stem}]({os.path.relpath(path, project.figures_dir()).replace(os.sep, '/')})"

@@ -70,10 +70,7 @@ class Points(anywidget.AnyWidget):
         centre = np.array(self.centre)
         p = (xyz - centre) @ turn.T + (0, 0, centre[2] / self.zoom)
         p, colours = p[p[:, 2] > 0.1], colours[p[:, 2] > 0.1]
-        focal = size[1] * 0.6
-        column, row = (
-            np.rint(focal * p[:, i] / p[:, 2] + side / 2).astype(int) for i, side in ((0, size[1]), (1, size[0]))
-        )
+        column, row = np.rint(size[1] * 0.6 * p[:, :2] / p[:, 2:] + np.divide(size[::-1], 2)).astype(int).T
         inside = (column >= 0) & (column < size[1] - 1) & (row >= 0) & (row < size[0] - 1)
         order = np.flatnonzero(inside)[np.argsort(-p[inside, 2])]
         image = np.full((*size, 3), 255, np.uint8)
@@ -83,19 +80,14 @@ class Points(anywidget.AnyWidget):
 
     def filmstrip(self, angles: Sequence[tuple[float, float]] = ((0, 0), (35, 15))) -> Figure:
         """The static twin: every cloud from each of the sides (yaw, pitch)."""
-        rows = {
-            f"{yaw:g}° aside": {name: self.picture(name, yaw, pitch) / 255 for name in self.clouds}
-            for yaw, pitch in angles
-        }
-        return figures.show(rows)
+        sides = [{name: self.picture(name, yaw, pitch) / 255 for name in self.clouds} for yaw, pitch in angles]
+        return figures.show({f"{yaw:g}° aside": side for (yaw, _), side in zip(angles, sides, strict=True)})
 
     def turning(self, path: str | os.PathLike[str], frames: int = 16, swing: float = 35.0) -> Path:
         """An animation (GIF or WebP by the suffix) of all clouds side by side, swinging left and right."""
         angles = swing * np.sin(2 * np.pi * np.arange(frames) / frames)
-        strips = [
-            np.concatenate([self.picture(n, a, self.pitch, (150, 200)) for n in self.clouds], axis=1) for a in angles
-        ]
-        images = [Image.fromarray(strip) for strip in strips]
+        strips = ([self.picture(n, a, self.pitch, (150, 200)) for n in self.clouds] for a in angles)
+        images = [Image.fromarray(np.concatenate(strip, axis=1)) for strip in strips]
         with files.replacing(path) as temporary:
             images[0].save(temporary, save_all=True, append_images=images[1:], duration=100, loop=0, quality=40)
         return Path(path)
@@ -104,10 +96,7 @@ class Points(anywidget.AnyWidget):
 def write_ply(path: str | os.PathLike[str], xyz: np.ndarray, colours: np.ndarray) -> Path:
     """A cloud as binary PLY, which Blender, CloudCompare and MeshLab read."""
     kind = [(axis, "<f4") for axis in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
-    points = np.empty(len(xyz), kind)
-    for values, names in ((xyz, ("x", "y", "z")), (colours, ("red", "green", "blue"))):
-        for i, name in enumerate(names):
-            points[name] = values[:, i]
+    points = np.rec.fromarrays([*xyz.T, *colours.T], kind)
     fields = "".join(f"property {'float' if code == '<f4' else 'uchar'} {name}\n" for name, code in kind)
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(xyz)}\n{fields}end_header\n"
     return files.write(path, header.encode() + points.tobytes())

@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 import nbformat
+import numpy as np
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from PIL import Image
@@ -91,10 +92,8 @@ def _embedded(scrubber: FocalScrubber) -> dict[str, Any]:
     """The scrubber's code, state and pictures: views and truth below one another in one PNG, a third of the bytes."""
     scene = scrubber._scene
     pictures = scene.views if scene.truth is None else [*scene.views, scene.truth]
-    strip, file = Image.new("L", (scene.views.shape[2], len(pictures) * scene.views.shape[1])), io.BytesIO()
-    for i, picture in enumerate(pictures):
-        strip.paste(Image.fromarray(picture), (0, i * scene.views.shape[1]))
-    strip.save(file, "PNG", optimize=True)
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate(pictures)).save(file, "PNG", optimize=True)
     state = scrubber.get_state(FocalScrubber.class_own_traits(sync=True))
     return {
         "code": scrubber._esm,

@@ -130,7 +130,7 @@ def _named(value: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         about = ("sample", "person", "pose", "density", "model", "setting")
         return {_slug("_".join(str(row[key]) for key in about if key in row)): _named(row) for row in value}
-    return (value[-1] if value else None) if isinstance(value, list) else value
+    return (value or [None])[-1] if isinstance(value, list) else value
 
 
 def _slug(name: str) -> str:
@@ -178,12 +178,11 @@ def _table(table: Any) -> None:
     rows = list(table.rows)
     for number, row in enumerate(rows):
         row.height = min(Inches(0.62), Inches(4.5) // len(rows))
+        colour = RGBColor.from_string("EEF3F3" if number % 2 else "FFFFFF" if number else "12343B")
         for cell in row.cells:
             cell.vertical_anchor = MSO_ANCHOR.MIDDLE
             cell.fill.solid()
-            cell.fill.fore_color.rgb = RGBColor.from_string(
-                "EEF3F3" if number % 2 else "FFFFFF" if number else "12343B"
-            )
+            cell.fill.fore_color.rgb = colour
             _size(cell.text_frame, 20 if len(rows) < 9 else 14)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from unveil.restore.options import Options
 from unveil.restore.pairs import PairDataset
 from unveil.show import figures
 from unveil.tasks import photos
+
+Place: TypeAlias = "str | os.PathLike[str]"
+Progress: TypeAlias = "Callable[[int, int], None] | None"
 
 
 @dataclass
@@ -46,12 +49,11 @@ class Degraded:
         clean, scale = self.pictures[i], self.scale
         sides = clean.shape[1:]
         height, width = (scale * n for n in (crop or [side // scale for side in sides]))
-        top, left = (
-            int(rng.integers(max(0, n - m) + 1)) if crop else 0 for n, m in zip(sides, (height, width), strict=True)
-        )
+        spare = (max(0, sides[0] - height), max(0, sides[1] - width))
+        top, left = (int(rng.integers(n + 1)) if crop else 0 for n in spare)
         part = photos.unit(clean[:, top : top + height, left : left + width])
-        lacking = (height - part.shape[1], width - part.shape[2])
-        target = self.prepare(np.pad(part, ((0, 0), (0, lacking[0]), (0, lacking[1])), mode="symmetric"))
+        lacking = [(0, 0), (0, height - part.shape[1]), (0, width - part.shape[2])]
+        target = self.prepare(np.pad(part, lacking, mode="symmetric"))
         return self.operator(target, rng), target
 
 
@@ -72,7 +74,7 @@ class Preset:
         """These pictures, degraded and prepared."""
         return Degraded(pictures, self.operator, self.scale, self.prepare)
 
-    def fit(self, out: str | os.PathLike[str], pictures: photos.Pictures | None = None, **changes: Any) -> training.Fit:
+    def fit(self, out: Place, pictures: photos.Pictures | None = None, **changes: Any) -> training.Fit:
         """Train in the folder ``out`` (resuming) on these pictures instead of the preset's; ``changes`` of options.
 
         The validation pictures are dead leaves of another seed, so that no photograph of a table chooses an epoch.
@@ -80,11 +82,9 @@ class Preset:
         source = self.source if pictures is None else f"{len(pictures)} pictures, the first {pictures.ids[0]}"
         pictures = self.pictures() if pictures is None else pictures
         options = replace(self.options, recipe=f"{self.operator!r} of {source}", **changes)
-        train_set = PairDataset(
-            self.pairs(pictures), crop=self.crop, crops_per_item=self.crops_per_item, flips="hv", seed=options.seed
-        )
+        how = {"crop": self.crop, "crops_per_item": self.crops_per_item, "flips": "hv", "seed": options.seed}
         validation = PairDataset(self.pairs(photos.leaves(12, 128, seed=8)))
-        return training.train(options, train_set, validation, out)
+        return training.train(options, PairDataset(self.pairs(pictures), **how), validation, out)
 
 
 def file(task: str, name: str) -> Path:
@@ -97,7 +97,7 @@ def load(task: str, name: str) -> Restorer:
     return weights.load(file(task, name))[0]
 
 
-def make(task: str, presets: Mapping[str, Preset], name: str, out: str | os.PathLike[str], **changes: Any) -> Path:
+def make(task: str, presets: Mapping[str, Preset], name: str, out: Place, **changes: Any) -> Path:
     """Remake the shipped weights of a preset from its seed: train in ``out``, then keep weights, options and log."""
     if name not in presets:
         raise UnveilError(f"there is no preset {name!r}: choose one of {', '.join(presets)}")
@@ -109,7 +109,7 @@ def make(task: str, presets: Mapping[str, Preset], name: str, out: str | os.Path
     return file(task, name)
 
 
-def each(paths: Iterable[str | os.PathLike[str]], work: Callable[[Path], None]) -> list[str]:
+def each(paths: Iterable[Place], work: Callable[[Path], None]) -> list[str]:
     """Do the work on every picture; of several the troubles are collected, of a single one they are raised."""
     found, troubles = photos.find(paths), []
     for path in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -22,7 +21,7 @@ from unveil.restore.networks import Restorer
 from unveil.restore.options import Options
 from unveil.restore.pairs import PairDataset
 from unveil.tasks import common, photos
-from unveil.tasks.common import Preset
+from unveil.tasks.common import Place, Preset, Progress
 
 TASK = "denoising"
 NOISE = GaussianNoise(0.1)
@@ -99,7 +98,7 @@ PRESETS = {
 FILES = {"plain": "Model1", "skip": "Model2", "skip_norm": "Model3", "deep": "Deep"}
 
 
-def denoise(network: Restorer, picture: np.ndarray, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+def denoise(network: Restorer, picture: np.ndarray, progress: Progress = None) -> np.ndarray:
     """Any picture (C, H, W) without its noise; gray goes through all three channels, transparency stays."""
     colour = len(picture) > 2
     given = picture[:3] if colour else np.repeat(picture[:1], 3, axis=0)
@@ -108,12 +107,7 @@ def denoise(network: Restorer, picture: np.ndarray, progress: Callable[[int, int
     return np.concatenate([y, picture[-1:]]) if len(picture) in (2, 4) else y
 
 
-def run(
-    paths: Iterable[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
-    overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[str]:
+def run(paths: Iterable[Place], out: Place, overwrite: bool = False, progress: Progress = None) -> list[str]:
     """Write ``Model1.png`` … ``Deep.png``, ``comparison.png``; several pictures get folders. Returns the troubles."""
     paths = photos.find(paths)
     networks = {name: common.load(TASK, name) for name in FILES}
@@ -168,7 +162,7 @@ def noisy(pictures: photos.Pictures, count: int, side: int, sigma: float = 0.1, 
     return PairDataset(pairs, range(min(count, len(pairs))), seed=1)
 
 
-def results(outside: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+def results(outside: Place | None = None) -> pd.DataFrame:
     """Score filters and networks on every picture and keep the table beside the weights.
 
     Strengths of the filters are chosen on free photographs. Networks that were trained on CIFAR-10 (weights in

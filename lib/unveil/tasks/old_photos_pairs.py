@@ -53,9 +53,8 @@ def spread(gray: np.ndarray, hints: Hints | None, length: float = 0.12, contrast
     at = np.clip(hints[:, :2].astype(int), 0, [height - 1, width - 1])
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     reach = np.float32(length * max(height, width))
-    cost = np.stack(
-        [np.hypot(rows - r, columns - c) / reach + np.abs(gray[0] - gray[0, r, c]) / contrast for r, c in at]
-    )
+    cost = (np.hypot(rows - r, columns - c) / reach + np.abs(gray[0] - gray[0, r, c]) / contrast for r, c in at)
+    cost = np.stack(list(cost))
     nearest = cost.min(0)
     weight = np.exp(nearest - cost)
     mean = np.einsum("nhw,nc->chw", weight / weight.sum(0), hints[:, 2:])
@@ -100,9 +99,8 @@ class AgedPairs:
         aged, mask = self.operator.with_mask(clean, rng)
         if self.kind == "finder":
             return aged, mask
-        return np.concatenate(
-            [aged, imperfect(mask, self.operator, rng)]
-        ), clean if self.kind == "direct" else luminance(clean)
+        given = np.concatenate([aged, imperfect(mask, self.operator, rng)])
+        return given, clean if self.kind == "direct" else luminance(clean)
 
     @staticmethod
     def _hinted(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -152,21 +150,17 @@ class Training:
         operator = "luminance" if self.kind == "colour" else repr(WIDE)
         options = dataclasses.replace(self.options, recipe=f"{operator} of {source}", **changes)
         repeats = max(1, round(100 * options.batch / len(train)))
-        train_set = PairDataset(
-            AgedPairs(train, self.kind), crop=128, crops_per_item=repeats, flips="h", seed=options.seed
-        )
+        how = {"crop": 128, "crops_per_item": repeats, "flips": "h", "seed": options.seed}
         check_set = PairDataset(AgedPairs(check, self.kind, AGEING), crop=256, seed=7)
-        return training.train(options, train_set, check_set, out)
+        return training.train(options, PairDataset(AgedPairs(train, self.kind), **how), check_set, out)
 
 
 def learning_set(kind: str) -> tuple[photos.Pictures, photos.Pictures]:
     """Pictures to train and to validate on (every eighth free photograph); but for colour, dead leaves train along."""
     free = photos.free_photos()
     train, check = ([i for i in range(len(free)) if (i % 8 == 3) == held] for held in (False, True))
-    parts = [
-        photos.Pictures([free.ids[i] for i in part], lambda j, part=part: free[part[j]]) for part in (train, check)
-    ]
-    return (parts[0] if kind == "colour" else parts[0] * 4 + photos.leaves(70)), parts[1]
+    train, check = (photos.Pictures([free.ids[i] for i in p], lambda j, p=p: free[p[j]]) for p in (train, check))
+    return (train if kind == "colour" else train * 4 + photos.leaves(70)), check
 
 
 def _training(kind: str, minutes: float, network: str, *channels: str, **changes: Any) -> Training:

@@ -22,10 +22,7 @@ TABLES = {
 def page(text: str) -> str:
     """The page ``text`` with the tables between the marks of each task made anew from what is stored.
 
-    Raises
-    ------
-    UnveilError
-        if a mark is missing or a table is not stored
+    Raises UnveilError where a mark is missing or a table is not stored.
     """
     for task in TABLES:
         begin, end = MARK.format(task), MARK.format(f"end of {task}")

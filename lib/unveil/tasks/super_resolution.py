@@ -6,7 +6,6 @@ eye is blunt, and transparency are enlarged with the bicubic kernel.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from unveil.restore.inference import predict
 from unveil.restore.networks import Restorer
 from unveil.restore.options import Options
 from unveil.tasks import common, photos
-from unveil.tasks.common import Preset
+from unveil.tasks.common import Place, Preset, Progress
 
 TASK = "super_resolution"
 DOWN = Resize(0.5, eight_bit=True)
@@ -70,9 +69,7 @@ PRESETS = {
 """The exercise's network, a small one and a deeper one that work on the low resolution."""
 
 
-def enlarge(
-    network: Restorer, picture: np.ndarray, scale: int = 2, progress: Callable[[int, int], None] | None = None
-) -> np.ndarray:
+def enlarge(network: Restorer, picture: np.ndarray, scale: int = 2, progress: Progress = None) -> np.ndarray:
     """Any picture (C, H, W), float32 or uint8, at 2 or 4 (twice 2) times the size and in the same kind of numbers.
 
     It is done in strips that overlap by more than the networks see, so that the memory hardly grows with the picture.
@@ -82,9 +79,7 @@ def enlarge(
     return picture
 
 
-def _doubled(
-    network: Restorer, picture: np.ndarray, progress: Callable[[int, int], None] | None, strip: int = 256, rim: int = 24
-) -> np.ndarray:
+def _doubled(network: Restorer, picture: np.ndarray, progress: Progress, strip: int = 256, rim: int = 24) -> np.ndarray:
     count, height, width = picture.shape
     out = np.empty((count, 2 * height, 2 * width), picture.dtype)
     for top in range(0, height, strip):
@@ -101,12 +96,12 @@ def _doubled(
 
 
 def run(
-    paths: Iterable[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
+    paths: Iterable[Place],
+    out: Place,
     scale: int = 2,
     network: str = "subpixel",
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> list[str]:
     """Write each picture enlarged, ``NAME_x2.png``, and a comparison of crops into ``out``; returns the troubles."""
     networks = {name: common.load(TASK, name) for name in PRESETS}
@@ -125,12 +120,11 @@ def run(
     return common.each(paths, one)
 
 
-def sets(outside: str | os.PathLike[str] | None = None) -> dict[str, Scored]:
+def sets(outside: Place | None = None) -> dict[str, Scored]:
     """Luminance pairs: scikit-image's pictures by `DOWN`, and those of the literature where ``outside`` holds them."""
     samples = photos.samples()
-    pairs = [
-        common.Degraded(samples, DOWN, 2, luminance).item(i, np.random.default_rng(0)) for i in range(len(samples))
-    ]
+    degraded = common.Degraded(samples, DOWN, 2, luminance)
+    pairs = [degraded.item(i, np.random.default_rng(0)) for i in range(len(samples))]
     found = {"scikit-image": Scored(samples.ids, pairs)}
     for folder in sorted(Path(outside, TASK).iterdir()) if outside else []:
         high = sorted(folder.glob("*_HR.png"))
@@ -155,7 +149,7 @@ def _inside(metric: Callable[..., float]) -> Callable[..., float]:
 METRICS = {"psnr": _inside(metrics.psnr), "ssim": _inside(metrics.ssim)}
 
 
-def results(outside: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+def results(outside: Place | None = None) -> pd.DataFrame:
     """Score kernels and networks on every picture and keep the table beside the weights."""
     models: dict[str, Any] = {kernel: Resize(2, kernel) for kernel in BASELINES}
     models |= {name: common.load(TASK, name) for name in PRESETS}

@@ -39,21 +39,20 @@ def receptive_field(model: nn.Module, in_channels: int | None = None, limit: int
             shape[5 - axis] = min(size, 2 * period)
             x = torch.rand(shape, generator=generator, dtype=torch.float64).requires_grad_()
             lines = probe(x).sum(dim=(0, 1, 5 - axis))
-            widest, touches = 0, False
+            ends = []
             for position in range(size // 2, size // 2 + period):
                 (gradient,) = torch.autograd.grad(lines[position], x, retain_graph=True, allow_unused=True)
-                seen = gradient.abs().sum(dim=(0, 1, 5 - axis)).nonzero().flatten()
-                widest = max(widest, int(seen[-1] - seen[0]) + 1)
-                touches |= int(seen[0]) == 0 or int(seen[-1]) == size - 1
-            if not touches:
-                return widest
+                seen = gradient.abs().sum(dim=(0, 1, 5 - axis)).nonzero()
+                ends.append((int(seen[0]), int(seen[-1])))
+            if all(first > 0 and last < size - 1 for first, last in ends):
+                return max(last - first + 1 for first, last in ends)
             size *= 2
         return math.inf
 
     return extent(2), extent(3)
 
 
-def summary(model: nn.Module, size: int | tuple[int, int] = 512, in_channels: int | None = None) -> pd.DataFrame:
+def summary(model: nn.Module, size: int | tuple[int, int] = 512) -> pd.DataFrame:
     """One row per layer in the order of execution: layer, kind, output (shape of one image), parameters, bytes.
 
     `size` is the side or (H, W) of the input; `bytes` is what the layer's float32 output takes for one image. The
@@ -77,7 +76,7 @@ def summary(model: nn.Module, size: int | tuple[int, int] = 512, in_channels: in
     reference = next(model.parameters(), torch.empty(0))
     try:
         with torch.no_grad():
-            model(torch.zeros(1, in_channels or model.in_channels, height, width, device=reference.device))
+            model(torch.zeros(1, model.in_channels, height, width, device=reference.device))
     finally:
         for handle in handles:
             handle.remove()

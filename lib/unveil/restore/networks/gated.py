@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.errors import UnveilError
-from unveil.restore.networks.base import Restorer, initialise
+from unveil.restore.networks.base import initialise
+from unveil.restore.networks.unet import UShape
 
 
 class Gated(nn.Module):
@@ -26,6 +27,10 @@ class Gated(nn.Module):
         return F.relu(self.feature(x)) * torch.sigmoid(self.gate(x))
 
 
+def _twice(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(Gated(in_channels, out_channels), Gated(out_channels, out_channels))
+
+
 def filled(image: Tensor, mask: Tensor) -> Tensor:
     """The (B, 1, H, W) image, its lost pixels (mask 1) replaced by means of known ones, the nearer the finer.
 
@@ -40,7 +45,7 @@ def filled(image: Tensor, mask: Tensor) -> Tensor:
     return image * known + mask * F.interpolate(coarse, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class GatedUNet(Restorer):
+class GatedUNet(UShape):
     """Gray and mask of damage (1 lost, soft values allowed) in, repaired gray or colour out.
 
     The network corrects the picture whose lost pixels are `filled`, and sees picture, mask and filling, folded 2 × 2
@@ -59,12 +64,8 @@ class GatedUNet(Restorer):
             raise UnveilError(f"GatedUNet takes two channels, gray and mask, not {in_channels}")
         super().__init__(in_channels, out_channels, multiple=2 ** len(features))
         self.lost_weight = lost_weight
-        steps = list(zip(features[:-1], features[1:], strict=True))
-        self.entry = nn.Sequential(Gated(12, features[0]), Gated(features[0], features[0]))
-        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
-        self.down = nn.ModuleList(nn.Sequential(Gated(c, c), Gated(c, c)) for _, c in steps)
-        self.grow = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in reversed(steps))
-        self.up = nn.ModuleList(nn.Sequential(Gated(2 * f, f), Gated(f, f)) for f, _ in reversed(steps))
+        self.entry = _twice(12, features[0])
+        self.scales(features, _twice)
         self.exit = nn.Conv2d(features[0], 4 * out_channels, 3, padding=1)
         initialise(self, last=self.exit)
         for module in self.modules():
@@ -75,13 +76,7 @@ class GatedUNet(Restorer):
 
     def restore(self, x: Tensor) -> Tensor:
         base = filled(x[:, :1], x[:, 1:])
-        y = self.entry(F.pixel_unshuffle(torch.cat([x, base], 1), 2))
-        skips = []
-        for shrink, down in zip(self.shrink, self.down, strict=True):
-            skips.append(y)
-            y = down(F.relu(shrink(y)))
-        for grow, up in zip(self.grow, self.up, strict=True):
-            y = up(torch.cat([skips.pop(), grow(y)], dim=1))
+        y = self.through(self.entry(F.pixel_unshuffle(torch.cat([x, base], 1), 2)))
         return F.pixel_shuffle(self.exit(y), 2) + base
 
     def loss(self, inputs: Tensor, target: Tensor, options: Any, part: int = 0) -> Tensor:

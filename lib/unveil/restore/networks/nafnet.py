@@ -46,6 +46,10 @@ class _NAFBlock(nn.Module):
         return x + self.mixing_scale * self.contract(first * second)
 
 
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_NAFBlock(width) for _ in range(count)))
+
+
 class NAFNet(Restorer):
     """A small nonlinear-activation-free network (Chen et al., "Simple baselines": arXiv 2204.04676).
 
@@ -66,24 +70,17 @@ class NAFNet(Restorer):
     ):
         encoder, decoder = tuple(encoder), tuple(decoder)
         if len(encoder) != len(decoder) or not encoder or width < 1 or unshuffle < 1:
-            raise UnveilError(
-                f"NAFNet needs as many decoder as encoder scales, not {encoder} and {decoder}, and width, unshuffle ≥ 1"
-            )
+            given = f"{encoder} and {decoder}"
+            raise UnveilError(f"NAFNet needs as many decoder as encoder scales, not {given}, and width, unshuffle ≥ 1")
         super().__init__(in_channels, out_channels, multiple=unshuffle * 2 ** len(encoder))
         widths = [width * 2**i for i in range(len(encoder) + 1)]
         self.fold = nn.PixelUnshuffle(unshuffle)
         self.entry = nn.Conv2d(in_channels * unshuffle**2, width, 3, padding=1)
-        self.down = nn.ModuleList(
-            nn.Sequential(*(_NAFBlock(w) for _ in range(n))) for w, n in zip(widths, encoder, strict=False)
-        )
+        self.down = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, encoder, strict=False))
         self.shrink = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
-        self.middle = nn.Sequential(*(_NAFBlock(widths[-1]) for _ in range(middle)))
-        self.grow = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(w, 2 * w, 1), nn.PixelShuffle(2)) for w in reversed(widths[1:])
-        )
-        self.up = nn.ModuleList(
-            nn.Sequential(*(_NAFBlock(w) for _ in range(n))) for w, n in zip(widths[-2::-1], decoder, strict=True)
-        )
+        self.middle = _blocks(widths[-1], middle)
+        self.grow = nn.ModuleList(nn.Sequential(nn.Conv2d(w, 2 * w, 1), nn.PixelShuffle(2)) for w in widths[:0:-1])
+        self.up = nn.ModuleList(_blocks(w, n) for w, n in zip(widths[-2::-1], decoder, strict=True))
         self.exit = nn.Conv2d(width, out_channels * unshuffle**2, 3, padding=1)
         self.unfold = nn.PixelShuffle(unshuffle)
         self.shortcut = Projection(in_channels, out_channels)
