@@ -55,6 +55,16 @@ def write(path: str | os.PathLike[str], content: bytes | bytearray | memoryview 
     return Path(path)
 
 
+def read_json(path: str | os.PathLike[str], remedy: str) -> Any:
+    """The content of a JSON file; :class:`UnveilError` where it cannot be read or, with the ``remedy``, is damaged."""
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UnveilError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+    except ValueError as error:
+        raise UnveilError(f"{path}: not JSON ({error}); {remedy}") from error
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     """Write JSON with an indentation of 1; numpy scalars become numbers and paths become text."""
 

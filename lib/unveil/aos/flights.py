@@ -13,7 +13,6 @@ right is +x and its lower edge +y.
 from __future__ import annotations
 
 import csv
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from unveil import files
 from unveil.aos.camera import Cameras
 from unveil.errors import UnveilError
 
@@ -159,12 +159,7 @@ def _read_table(path: Path) -> dict:
 
 
 def _read_json(path: Path) -> dict:
-    try:
-        poses = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnveilError(f"{path}: no pose file can be read here ({error.strerror})") from None
-    except ValueError as error:
-        raise UnveilError(f"{path}: not valid JSON ({error})") from None
+    poses = files.read_json(path, "name the file that holds the poses")
     if not isinstance(poses, dict):
         raise UnveilError(f"{path}: a pose file is a JSON object, this is a {type(poses).__name__}")
     return poses

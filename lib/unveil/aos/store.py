@@ -9,7 +9,6 @@ not read. The split of a store lies beside its shards, in ``split.json``.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import shutil
@@ -41,6 +40,7 @@ MAPPED_SHARDS = 64
 SKIPPED, LOCK = "skipped.json", ".lock"
 _SHARD, _ARRAY = re.compile(r"shard_(\d{5})\.json"), re.compile(r"shard_(\d{5})_(?:stacks|truths)\.npy")
 _ARRAYS = ("_stacks.npy", "_truths.npy")
+read_json = partial(files.read_json, remedy="delete it and build the store again; the other files stay")
 _map = partial(np.lib.format.open_memmap, mode="r")
 
 
@@ -235,13 +235,3 @@ def _read_shard(out: Path, number: int) -> tuple[list[Record], tuple[float, ...]
 
 def _shard(out: Path, number: int, suffix: str) -> Path:
     return out / f"shard_{number:05d}{suffix}"
-
-
-def read_json(path: Path) -> Any:
-    """The content of a store's JSON file. Raises UnveilError where it is damaged."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UnveilError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from error
-    except ValueError as error:
-        raise UnveilError(f"{path} is damaged: delete it and build the store again; the other files stay") from error

@@ -100,12 +100,8 @@ class Ageing(Operator):
         area = shape[0] * shape[1] / 256**2
         canvas = Image.new("L", (2 * shape[1], 2 * shape[0]))
         draw = ImageDraw.Draw(canvas)
-        for count, stroke in (
-            (self.scratches, _scratch),
-            (self.cracks, _crack),
-            (self.dust, _speck),
-            (self.patches, _patch),
-        ):
+        counts = {_scratch: self.scratches, _crack: self.cracks, _speck: self.dust, _patch: self.patches}
+        for stroke, count in counts.items():
             for _ in range(rng.poisson(count * area)):
                 stroke(draw, canvas.size, rng)
         for _ in range(rng.poisson(self.corners)):
@@ -115,13 +111,10 @@ class Ageing(Operator):
 
     def scaled(self, strength: float) -> Ageing:
         """The same recipe, milder (< 1) or stronger (> 1): fading, stains, grain and all counts times ``strength``."""
-        fade = {
-            "black": tuple(strength * b for b in self.black),
-            "white": tuple(1 - strength * (1 - w) for w in self.white),
-        }
         times = ("gamma", "stain", "scratches", "cracks", "dust", "patches", "corners")
-        ranges = {name: tuple(strength * v for v in getattr(self, name)) for name in ("blur", "grain")}
-        return replace(self, **fade, **ranges, **{name: strength * getattr(self, name) for name in times})
+        changes = {name: strength * getattr(self, name) for name in times}
+        changes |= {n: tuple(strength * v for v in getattr(self, n)) for n in ("black", "blur", "grain")}
+        return replace(self, white=tuple(1 - strength * (1 - w) for w in self.white), **changes)
 
 
 def clouds(shape: tuple[int, int], size: int, rng: np.random.Generator) -> np.ndarray:

@@ -26,17 +26,11 @@ def predict(
 ) -> np.ndarray:
     """Restore (C, H, W) or (B, C, H, W) in [0, 1] (uint8 is divided by 255) of any size.
 
-    Parameters
-    ----------
-    model
-        a network, which runs where it is, or a function of (C, H, W) float32 arrays
-    flips
-        answer with the mean over the input, mirrored left-right, upside down and both
-    tile
-        side in input pixels of the square tiles that a network sees at a time; None: the whole image. Tiles overlap by
-        ``overlap`` pixels on each side, which must cover the network's receptive field for seamless results
-    progress
-        called with (done, total) after every tile of every image in every orientation
+    model: a network, which runs where it is, or a function of (C, H, W) float32 arrays · flips: answer with the mean
+    over the input, mirrored left-right, upside down and both · tile: side in input pixels of the square tiles that a
+    network sees at a time; None: the whole image. Tiles overlap by ``overlap`` pixels on each side, which must cover
+    the network's receptive field for seamless results · progress: called with (done, total) after every tile of every
+    image in every orientation.
 
     Returns (K, s·H, s·W) or (B, K, s·H, s·W) float32 clipped to [0, 1]; a single output channel loses its axis. Raises
     UnveilError where the input or the answer holds NaN or infinity, or has another shape.

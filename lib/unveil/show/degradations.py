@@ -43,14 +43,9 @@ class Degradation:
 class Zoo(ipywidgets.VBox):
     """Choose a picture, an operator and its strength; see y, |y − x|, histogram, spectra, and the classical way back.
 
-    ``picture``, ``entry`` and ``strength`` are the controls; their ``value`` may be set.
-
-    Parameters
-    ----------
-    pictures
-        name → float32 (C, H, W) in [0, 1]; 128 × 128 pixels keep a step below 50 ms
-    seed
-        of the noise, the same at every step, so that only the strength changes
+    ``picture``, ``entry`` and ``strength`` are the controls; their ``value`` may be set. ``pictures`` holds name →
+    float32 (C, H, W) in [0, 1]; 128 × 128 pixels keep a step below 50 ms. ``seed`` is that of the noise, the same at
+    every step, so that only the strength changes.
     """
 
     def __init__(self, pictures: Mapping[str, Array], entries: Mapping[str, Degradation], seed: int = 0) -> None:

@@ -18,18 +18,9 @@ EXERCISES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("exer
 def check(name: str, answer: Any) -> None:
     """Print whether an answer is right, or a hint.
 
-    Parameters
-    ----------
-    name
-        notebook and number of the exercise, ``"02.1"``
-    answer
-        a number or word, or several in the order asked for; None stands for no answer yet. Numbers are those of the
-        sample runs and pictures, in the units that the exercise names.
-
-    Raises
-    ------
-    UnveilError
-        if there is no such exercise
+    ``name`` is notebook and number of the exercise, ``"02.1"``; ``answer`` a number or word, or several in the order
+    asked for; None stands for no answer yet. Numbers are those of the sample runs and pictures, in the units that the
+    exercise names. UnveilError where there is no such exercise.
     """
     if name not in EXERCISES:
         raise UnveilError(f"there is no exercise {name!r}: choose one of {', '.join(EXERCISES)}")

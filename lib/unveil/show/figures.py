@@ -465,12 +465,7 @@ def _check_name(name: str) -> None:
 
 def _captions() -> dict[str, dict[str, str]]:
     path = project.figures_dir() / "captions.json"
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UnveilError(f"{path}: not JSON ({error}): delete it and make the figures again") from error
+    return files.read_json(path, "delete it and make the figures again") if path.exists() else {}
 
 
 def _note(name: str, file: str, caption: str) -> None:

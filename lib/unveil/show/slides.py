@@ -46,10 +46,7 @@ def numbers(results: Path) -> dict[str, Any]:
         about = table[[name for name in ("set", "model") if name in table]].agg(" ".join, axis=1)
         known[path.parent.name] = _named(table.groupby(about).mean(numeric_only=True).T.to_dict())
     for path in sorted(Path(results).glob("*.json")):
-        try:
-            known[path.stem] = _named(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise UnveilError(f"{path}: not JSON ({error}); delete it and run its notebook") from error
+        known[path.stem] = _named(files.read_json(path, "delete it and run its notebook"))
     return known | {"test": _test(WEIGHTS / "test.csv")}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from skimage import color
 
 from unveil.degrade.sampling import Resize
 from unveil.restore import metrics
@@ -27,18 +28,15 @@ DOWN = Resize(0.5, eight_bit=True)
 
 UP, BASELINES, BORDER = Resize(2), ("nearest", "bilinear", "bicubic", "lanczos"), 2
 
-_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
-_OFFSET = np.array([16, 128, 128])[:, None, None] / 255
-
 
 def ycbcr(rgb: np.ndarray) -> np.ndarray:
     """(3, H, W) RGB in [0, 1] to ITU-R BT.601 with Y in [16, 235] / 255, as MATLAB's rgb2ycbcr."""
-    return (np.tensordot(_YCBCR, rgb, 1) + _OFFSET).astype(np.float32)
+    return (color.rgb2ycbcr(rgb, channel_axis=0) / 255).astype(np.float32)
 
 
 def rgb(ycbcr: np.ndarray) -> np.ndarray:
     """The way back, not clipped."""
-    return np.tensordot(np.linalg.inv(_YCBCR), ycbcr - _OFFSET, 1).astype(np.float32)
+    return color.ycbcr2rgb(255 * ycbcr, channel_axis=0).astype(np.float32)
 
 
 def luminance(picture: np.ndarray) -> np.ndarray:
