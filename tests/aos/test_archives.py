@@ -396,13 +396,10 @@ def test_verify_takes_the_good_copy_of_a_file_that_stands_twice(tmp_path):
     assert archives.read_run(entry).views[6, 300, 300] == 6
 
 
-def test_verify_reports_progress_and_does_not_depend_on_workers(tmp_path):
+def test_verify_does_not_depend_on_workers(tmp_path):
     broken = run_files("0_2") | {"0_2_pose_0_thermal.png": BAD["16-bit gray"], "0_2_Parameters.txt": b"x"}
     write_zip(tmp_path / "a.zip", run_files("0_1"), broken, without(run_files("0_3"), "GT"))
-    seen = []
-    one = archives.scan(tmp_path, verify=True, progress=lambda done, total: seen.append((done, total)))
-    two = archives.scan(tmp_path, verify=True, workers=2)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    one, two = (archives.scan(tmp_path, verify=True, workers=n) for n in (1, 2))
     assert [entry.problems for entry in one.entries] == [entry.problems for entry in two.entries]
     assert len(one.entries[1].problems) == 2
 

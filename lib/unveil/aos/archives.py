@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -221,14 +221,12 @@ class ArchiveRuns:
         return read_parameters(self.entries[index])
 
 
-def scan(
-    paths: Given, verify: bool = False, workers: int = 1, progress: Callable[[int, int], None] | None = None
-) -> Catalogue:
+def scan(paths: Given, verify: bool = False, workers: int = 1) -> Catalogue:
     """Catalogue the runs in ZIP archives by their central directories; nothing is unpacked.
 
     ``paths``: archives, and folders that are searched for ``*.zip`` with all their subfolders. ``verify`` also reads
-    and decodes every file of the runs with ``workers`` threads, and calls ``progress(done, total)`` per run. A damaged
-    archive is listed and does not stop the scan. Raises UnveilError for an absent path or a folder without archives.
+    and decodes every file of the runs with ``workers`` threads. A damaged archive is listed and does not stop the scan.
+    Raises UnveilError for an absent path or a folder without archives.
     """
     roots = as_paths(paths)
     catalogue = Catalogue(roots, {}, [])
@@ -256,10 +254,8 @@ def scan(
 
     if verify:
         entries = catalogue.entries
-        for done, (entry, problems) in enumerate(zip(entries, pump.in_order(check, entries, workers), strict=True), 1):
+        for entry, problems in zip(entries, pump.in_order(check, entries, workers), strict=True):
             entry.problems.extend(problems)
-            if progress is not None:
-                progress(done, len(entries))
     _distrust(catalogue, liars, "files have other sizes or checksums than its directory says")
     return catalogue
 

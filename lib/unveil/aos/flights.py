@@ -13,7 +13,6 @@ right is +x and its lower edge +y.
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,11 +52,7 @@ class Flight:
 
 
 def read(
-    folder: str | os.PathLike[str],
-    level: bool = False,
-    *,
-    images: str | os.PathLike[str] | None = None,
-    fov: float | None = None,
+    folder: str | Path, level: bool = False, *, images: str | Path | None = None, fov: float | None = None
 ) -> Flight:
     """Read a flight from a pose file, or from the folder that holds it.
 

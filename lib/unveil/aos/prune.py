@@ -94,10 +94,8 @@ def prune(
     doomed = [e for e in catalogue.incomplete if (all_named if e.has(MISSING) else e.has(BROKEN))]
     obstacle = ""
     if catalogue.damaged and not despite_damaged and any(entry.has(MISSING) for entry in doomed):
-        obstacle = (
-            f"{shown(catalogue.damaged[0].archive)}: damaged, and may hold files that incomplete runs miss: "
-            "fetch it again or move it elsewhere, then scan and prune"
-        )
+        why = f"{shown(catalogue.damaged[0].archive)}: damaged, and may hold files that incomplete runs miss"
+        obstacle = f"{why}: fetch it again or move it elsewhere, then scan and prune"
         if yes:
             raise UnveilError(obstacle)
     ids = {entry.id for entry in doomed}

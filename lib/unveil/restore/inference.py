@@ -65,10 +65,8 @@ def _predict(
     corners = [(n, r, c) for n in range(len(batch)) for r in range(0, height, side) for c in range(0, width, side)]
     y = None
     for done, (number, top, left) in enumerate(corners, 1):
-        rows, columns = (
-            slice(max(0, start - overlap), min(size, start + side + overlap))
-            for start, size in ((top, height), (left, width))
-        )
+        places = (top, height), (left, width)
+        rows, columns = (slice(max(0, at - overlap), min(size, at + side + overlap)) for at, size in places)
         part = _run(model, batch[number : number + 1, :, rows, columns])
         scale = part.shape[-1] // (columns.stop - columns.start)
         if y is None:

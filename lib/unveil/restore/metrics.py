@@ -29,6 +29,7 @@ SSIM_WINDOW = 11
 SSIM_ROWS = 1024
 
 Array = np.ndarray | Tensor
+Answers = Model | Array | Sequence[Array]
 Metric = Callable[[np.ndarray, np.ndarray], float | Mapping[str, float]]
 
 
@@ -105,10 +106,7 @@ def measure(prediction: Array, target: Array, metrics: Mapping[str, Metric]) -> 
 
 
 def evaluate(
-    model_or_predictions: Model | Array | Sequence[Array],
-    dataset: Any,
-    metrics: Mapping[str, Metric],
-    flips: bool = False,
+    model_or_predictions: Answers, dataset: Any, metrics: Mapping[str, Metric], flips: bool = False
 ) -> pd.DataFrame:
     """Metrics of a model, or of predictions made before, on every item of a data set.
 
@@ -136,10 +134,7 @@ def evaluate(
 
 
 def compare(
-    models: Mapping[str, Model | Array | Sequence[Array]],
-    dataset: Any,
-    metrics: Mapping[str, Metric],
-    flips: bool = False,
+    models: Mapping[str, Answers], dataset: Any, metrics: Mapping[str, Metric], flips: bool = False
 ) -> pd.DataFrame:
     """`evaluate` for several models or predictions by name, baselines among them: one long table.
 

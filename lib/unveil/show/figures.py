@@ -469,7 +469,6 @@ def _captions() -> dict[str, dict[str, str]]:
 
 
 def _note(name: str, file: str, caption: str) -> None:
-    text = json.dumps(
-        _captions() | {name: {"caption": caption, "file": file}}, indent=1, sort_keys=True, ensure_ascii=False
-    )
+    captions = _captions() | {name: {"caption": caption, "file": file}}
+    text = json.dumps(captions, indent=1, sort_keys=True, ensure_ascii=False)
     files.write(project.figures_dir() / "captions.json", text + "\n")
