@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -55,12 +55,8 @@ def keys(file: str, name: str) -> str:
     text = Path(__file__).parent.joinpath(file).read_text("utf-8")
     if file.endswith(".json"):
         return ", ".join(json.loads(text)[name])
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign | ast.AnnAssign):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if getattr(target, "id", None) == name:
-                return ", ".join(key.value for key in node.value.keys)
-    raise UnveilError(f"{file}: defines no {name}")
+    body = re.search(rf"^{name}\b[^\n]*{{\n(.*?)^}}", text, re.MULTILINE | re.DOTALL)[1]
+    return ", ".join(re.findall(r'^    "(\w+)": ', body, re.MULTILINE))
 
 
 def named(given: Sequence[str] | None) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ _STREAMED, _UTF8, _ENCRYPTED = 8, 0x800, 1
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _GAP = 100
 """More bytes between two files than extra fields and a descriptor usually take: a file may lie there unlisted."""
-_CHUNK = 1 << 20
+_CHUNK, _STEP = 1 << 20, 1 << 13
 _DIRECTORY_LIMIT = 1 << 27  # bytes: three times what the course's 429,000 files take
 
 
@@ -268,14 +268,10 @@ def _walk(archive: Path, spans: list[tuple[int, int]]) -> Iterator[Member]:
 
 def _find(handle: BinaryIO, start: int, end: int) -> int | None:
     """The next place of a local header's mark."""
-    size = len(_MARK)
-    while start + size <= end:
+    while start + len(_MARK) <= end:
         handle.seek(start)
-        chunk = handle.read(min(size, end - start))
-        if chunk != _MARK:
-            chunk += handle.read(min(1 << 16, end - start - size))
-        at = chunk.find(_MARK)
+        at = handle.read(min(_STEP, end - start)).find(_MARK)
         if at >= 0:
             return start + at
-        start += max(len(chunk) - size + 1, 1)
+        start += _STEP - len(_MARK) + 1
     return None
