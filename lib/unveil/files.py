@@ -60,7 +60,7 @@ def read_json(path: str | os.PathLike[str], remedy: str) -> Any:
     try:
         return json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise UnveilError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+        raise UnveilError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     except ValueError as error:
         raise UnveilError(f"{path}: not JSON ({error}); {remedy}") from error
 
