@@ -374,7 +374,7 @@ def test_a_damaged_store_is_named(folder: Path, tmp_path: Path):
     with pytest.raises(UnveilError, match=r"shard_00002_truths\.npy cannot be read"):
         Store(out)
     (out / "shard_00001.json").write_text("{")
-    with pytest.raises(UnveilError, match=r"shard_00001\.json is damaged"):
+    with pytest.raises(UnveilError, match=r"shard_00001\.json: not JSON .* delete it"):
         Store(out)
     (out / stores.SKIPPED).write_text("")
     with pytest.raises(UnveilError, match=r"skipped\.json: not JSON .* delete it"):
