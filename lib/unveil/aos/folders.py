@@ -138,8 +138,8 @@ def read_folder(path: str | Path, pictures: Iterable[Path] | None = None) -> Fol
         lack = ", ".join(absent) or "none, but there are others than pose_0 … pose_10"
         raise UnveilError(f"{path}: of the views of one run these are missing: {lack}; add them")
     else:
-        names = "000.png, 040.png, integral_060cm.png"
-        raise UnveilError(f"{path} holds no focal stack: name PNGs by height in cm ({names}), or give a run's views")
+        names = "000.png, integral_060cm.png"
+        raise UnveilError(f"{path} holds no focal stack: name its PNGs by height in cm ({names}) or give a run's views")
     images, coloured = _read_all(path, chosen + truths)
     notes += coloured
     truth = images.pop() if truths else None
