@@ -1,4 +1,4 @@
-"""Public data from a local HTTP server: whole, broken off, wrong; and from a folder."""
+"""Public data from a local HTTP server: whole, broken off, resumed, wrong; and from a folder."""
 
 import hashlib
 import http.server
@@ -16,7 +16,7 @@ CONTENT = {"a.png": bytes(range(256)) * 800, "images/b c.png": b"picture"}
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """Sends files; breaks off after ``limit`` bytes."""
+    """Sends files, or parts of them; breaks off after ``limit`` bytes."""
 
     limit, asked = None, []
 
@@ -26,11 +26,15 @@ class Server(http.server.SimpleHTTPRequestHandler):
             content = open(path, "rb").read()
         except OSError:
             return self.send_error(404)
-        self.asked.append(self.path)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        given = self.headers.get("Range")
+        self.asked.append(given)
+        first = int(given.removeprefix("bytes=").rstrip("-")) if given else 0
+        if first >= len(content):
+            return self.send_error(416)
+        self.send_response(206 if given else 200)
+        self.send_header("Content-Length", str(len(content) - first))
         self.end_headers()
-        self.wfile.write(content[: self.limit])
+        self.wfile.write(content[first:][: self.limit])
 
     def log_message(self, *_):
         pass
@@ -77,12 +81,12 @@ def test_a_download_is_whole_and_has_its_licence(place, capsys):
     found = got(place)
     assert b"For everybody." in found.pop("LICENCE.txt") and found == CONTENT
     total = sum(map(len, CONTENT.values()))
-    assert seen == sorted(seen) and seen[-1] == (total, total) and len(seen) == 2
+    assert seen == sorted(seen) and seen[-1] == (total, total) and len(seen) > 3
     fetch.fetch("flight")
     assert len(Server.asked) == 2, "what is there is not asked for again"
 
 
-def test_a_broken_download_goes_on_at_the_file_that_broke(place, monkeypatch, capsys):
+def test_a_broken_download_goes_on_where_it_broke(place, monkeypatch, capsys):
     monkeypatch.setattr(Server, "limit", 70_000)
     assert main(["fetch", "flight"]) == 2
     said = capsys.readouterr().err
@@ -90,7 +94,7 @@ def test_a_broken_download_goes_on_at_the_file_that_broke(place, monkeypatch, ca
     assert "a.png" not in got(place), "nothing half stands under a final name"
     monkeypatch.setattr(Server, "limit", None)
     assert main(["fetch", "flight"]) == 0
-    assert Server.asked == ["/a.png", "/a.png", "/images/b%20c.png"]
+    assert Server.asked == [None, "bytes=70000-", None]
     assert {name: content for name, content in got(place).items() if name != fetch.LICENCE} == CONTENT
 
 
@@ -100,6 +104,14 @@ def test_a_wrong_checksum_leaves_nothing_behind(place, capsys):
         assert main(["fetch", "flight"]) == 2
         assert "a.png: its SHA-256 is not" in capsys.readouterr().err
         assert set(got(place)) == {fetch.LICENCE}, "the next call starts anew"
+
+
+def test_all_bytes_were_there_when_it_broke(place):
+    part = place / "reference" / "flight" / "a.png.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CONTENT["a.png"])
+    fetch.fetch("flight")
+    assert got(place)["a.png"] == CONTENT["a.png"] and not part.exists()
 
 
 @pytest.mark.parametrize("url", [None, "http://127.0.0.1:9/", "http://unveil.invalid/"])
@@ -151,4 +163,4 @@ def test_the_table(capsys):
         folder = project.reference(name)
         for file, (size, sha256) in (entry["files"] or {}).items():
             if (folder / file).is_file() and sha256:
-                assert (folder / file).stat().st_size == size and fetch._right(folder / file, sha256)
+                assert (folder / file).stat().st_size == size and fetch._digest(folder / file) == sha256
