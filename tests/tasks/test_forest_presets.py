@@ -10,10 +10,10 @@ import torch
 from unveil.aos import archives, build, integrator, simulator
 from unveil.aos.camera import course_rig
 from unveil.errors import UnveilError
-from unveil.restore import weights
+from unveil.restore import metrics, weights
 from unveil.restore.options import Options
 from unveil.restore.pairs import PairDataset
-from unveil.tasks.forest import pairs, presets, restoring
+from unveil.tasks.forest import pairs, persons, presets, restoring
 from unveil.tasks.forest.presets import PRESETS
 
 FIELDS = {field.name for field in dataclasses.fields(Options)}
@@ -86,8 +86,16 @@ def test_the_gate_is_chosen_on_validation_runs(tmp_path):
         model.objects.bias.normal_(std=0.5)
     people = build.build_views(tmp_path / "people", 2, 3)
     deserted = build.build_views(tmp_path / "deserted", 2, 4, variation=simulator.Variation(persons=(0, 0)))
-    gate = presets.calibrate(model, *(PairDataset(pairs.feed(options, some)) for some in (people, deserted)))
+    checks = [PairDataset(pairs.feed(options, some)) for some in (people, deserted)]
+    gate = presets.calibrate(model, *checks)
     assert gate in presets.GATES and model.gate == gate
+
+    def worth(gate):
+        model.gate = gate
+        seen, empty = (metrics.evaluate(model, data, persons.metrics()) for data in checks)
+        return seen["found"].mean() - (empty["false_objects"] > 0).mean(), seen["region_psnr"].mean()
+
+    assert worth(gate) == pytest.approx(max(map(worth, presets.GATES)))
 
 
 def test_choices_change_one_factor_at_a_time():
