@@ -24,7 +24,7 @@ CORES = os.cpu_count() or 1
 NETWORKS = console.keys("restore/networks/__init__.py", "NETWORKS")
 LOSSES = console.keys("restore/losses.py", "LOSSES")
 SHIPPED = console.keys("tasks/forest/presets.json", "presets")
-_WHERE = ("denoising", "super_resolution", "old_photos_pairs", "depth")
+_WHERE = ("denoising", "super_resolution", "old_photos_pairs", "depth", "wild")
 LEARNT = "; ".join(console.keys(f"tasks/{name}.py", "PRESETS") for name in _WHERE)
 FOREST, PHOTOS = Group("Forest", sort_key=0), Group("Photographs", sort_key=1)
 DEPTH, HOUSE = Group("Depth", sort_key=2), Group("Project", sort_key=9)
@@ -317,7 +317,7 @@ def photo(
 
 @app.command(group=PHOTOS)
 def learn(
-    task: Annotated[Literal["denoising", "super_resolution", "old_photos", "depth"], about("what to restore")],
+    task: Annotated[Literal["denoising", "super_resolution", "old_photos", "depth", "wild"], about("what to restore")],
     preset: Annotated[str, about(f"one of the task's: {LEARNT}")],
     *,
     out: Annotated[Out | None, about("folder of the training, which goes on where it stopped")] = None,
@@ -335,7 +335,7 @@ def learn(
 
 @app.command(group=PHOTOS)
 def results(
-    task: Annotated[Literal["denoising", "super_resolution", "old_photos"], about("what to restore")],
+    task: Annotated[Literal["denoising", "super_resolution", "old_photos", "wild"], about("what to restore")],
     *,
     outside: Annotated[Given | None, about("folder of further test pictures; without it $UNVEIL_SIBLINGS")] = None,
 ) -> None:

@@ -21,7 +21,10 @@ SMALL = {
     "autoencoder": {"features": (8, 16)},
     "level": {"features": (8, 16), "blocks": (1, 1)},
     "multiview": {"planes": 1, "view_features": 4, "features": (8, 16), "blocks": (1, 1)},
+    "attention": {"planes": 1, "view_features": 4, "features": (8, 16), "blocks": (1, 1)},
 }
+UNGATED = [name for name in SMALL if name != "attention"]
+"""Networks whose answer alone can be trained, as these have no gate unless they are given one."""
 
 
 @pytest.mark.parametrize(("channels", "parameters"), [(6, 742_664), (5, 742_087)])
@@ -59,9 +62,9 @@ def test_the_first_prediction_is_about_the_mean_of_the_channels(name):
     assert 0 < difference.abs().mean() < 0.05
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", UNGATED)
 def test_every_parameter_learns(name):
-    """Two steps, because NAFNet's zero scales hold back their branch in the first."""
+    """Two steps, because NAFNet's zero scales hold back their branch in the first; what has a gate follows below."""
     torch.manual_seed(0)
     model = build(name, 3, **SMALL[name])
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -73,7 +76,7 @@ def test_every_parameter_learns(name):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", UNGATED)
 def test_training_lowers_the_loss(name):
     torch.manual_seed(0)
     model = build(name, 3, **SMALL[name])
@@ -168,10 +171,10 @@ def test_errors_say_what_to_do():
 GATE = (0.3, 0.6)
 
 
-def multiview(views=3, planes=2, **options):
+def multiview(views=3, planes=2, name="multiview", **options):
     """A small multi-view network in which nothing is at its neutral start."""
     torch.manual_seed(0)
-    model = build("multiview", planes * views + 1, **SMALL["multiview"] | {"planes": planes} | options).eval()
+    model = build(name, planes * views + 1, **SMALL[name] | {"planes": planes} | options).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -185,9 +188,12 @@ def seen(views, planes=2, size=(16, 16), level=0.4):
     return x
 
 
-@pytest.mark.parametrize("gate", [None, GATE])
-def test_the_order_of_the_views_does_not_matter(gate):
-    model, x = multiview(views=5, gate=gate), seen(5)
+KINDS = pytest.mark.parametrize("kind", [{}, {"gate": GATE}, {"name": "attention"}], ids=str)
+
+
+@KINDS
+def test_the_order_of_the_views_does_not_matter(kind):
+    model, x = multiview(views=5, **kind), seen(5)
     planes = x[:, :-1].unflatten(1, (2, 5))
     shuffled = torch.cat([planes[:, :, torch.tensor([3, 0, 4, 1, 2])].flatten(1, 2), x[:, -1:]], dim=1)
     with torch.no_grad():
@@ -197,9 +203,10 @@ def test_the_order_of_the_views_does_not_matter(gate):
         assert (model(swapped) - answer).abs().max() > 1e-3, "the order of the planes does"
 
 
+@KINDS
 @pytest.mark.parametrize("views", [1, 2, 7, 15])
-def test_any_number_of_views(views):
-    model, x = multiview(views=11), seen(views, size=(17, 23))
+def test_any_number_of_views(views, kind):
+    model, x = multiview(views=11, **kind), seen(views, size=(17, 23))
     with torch.no_grad():
         assert model(x).shape == (1, 1, 17, 23)
         planes = x[:, :-1].unflatten(1, (2, views))
@@ -207,8 +214,9 @@ def test_any_number_of_views(views):
         torch.testing.assert_close(model(twice), model(x), atol=1e-5, rtol=0)
 
 
-def test_every_image_of_a_batch_is_answered_by_itself():
-    model = multiview(gate=GATE)
+@KINDS
+def test_every_image_of_a_batch_is_answered_by_itself(kind):
+    model = multiview(**kind)
     with torch.no_grad():
         x = torch.cat([seen(3), seen(3, level=0.7)])
         torch.testing.assert_close(model(x), torch.cat([model(x[:1]), model(x[1:])]), atol=1e-5, rtol=0)
@@ -229,7 +237,7 @@ def test_channels_that_do_not_fit_the_planes_are_refused(channels, options):
         build("multiview", channels, **options)
 
 
-@pytest.mark.parametrize("name", ["level", "multiview"])
+@pytest.mark.parametrize("name", ["level", "multiview", "attention"])
 def test_every_parameter_of_a_gated_network_learns(name):
     torch.manual_seed(0)
     model = build(name, 3, gate=GATE, **SMALL[name])
@@ -363,3 +371,19 @@ def test_pixel_losses_by_hand():
     target[..., 0, 0] = 1
     weighted = Options(loss="objects", loss_options={"object_weight": 3})
     assert losses.pixel_loss(prediction, target, weighted).item() == pytest.approx(0.5 * 19 / 16)
+
+
+def test_attention_keeps_a_view_that_shows_the_ground():
+    """Votes for one view make the answer that view; votes for none make it what is seen around."""
+    model = build("attention", 4, **SMALL["attention"], rounds=0).eval()
+    x = seen(3, planes=1, size=(32, 32))
+    features, y = torch.zeros(1, 3, 16, 16, 4), torch.zeros(1, 8, 16, 16)
+    features[:, 1] = 1
+    with torch.no_grad():
+        model.view_key.weight.fill_(1), model.view_key.bias.zero_(), model.pixel_key.bias.zero_()
+        model.vote.weight.fill_(1), model.vote.bias.zero_(), model.instead.bias.fill_(-20)
+        answer = model.background_of(x, features, y, torch.full((1, 1, 1, 1), 0.4))
+        torch.testing.assert_close(answer, x[:, 1:2])
+        model.instead.bias[4:].fill_(200)
+        answer = model.background_of(x, features, y, torch.full((1, 1, 1, 1), 0.4))
+        torch.testing.assert_close(answer, torch.full((1, 1, 32, 32), 0.4))

@@ -275,13 +275,18 @@ def _trainer(options: Options, callbacks: list[Callback], folder: Path, progress
 
 
 def _begun(options: Options) -> Restorer:
-    """The network as a training begins with it: at random, or with the weights of ``options.start``."""
+    """The network as a training begins with it: at random, or with the weights of ``options.start``.
+
+    A subclass begins with the weights of the network that it extends, and what it adds at random.
+    """
     network = options.build()
     if options.start:
         path = Path(options.start)
         path = path if path.exists() else project.weights_dir() / path
         complaint = f"{options.start}: the training cannot start from the weights of another network"
-        weights.fill(network, weights.load(path)[0].state_dict(), complaint)
+        begun = weights.load(path)[0]
+        own = network.state_dict() if isinstance(network, type(begun)) else {}
+        weights.fill(network, own | begun.state_dict(), complaint)
     return network
 
 

@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.restore.networks.attention import ViewAttention
 from unveil.restore.networks.autoencoder import DenoisingAutoencoder
 from unveil.restore.networks.base import Restorer
 from unveil.restore.networks.colouriser import Colouriser
@@ -29,6 +30,7 @@ NETWORKS: dict[str, type[Restorer]] = {
     "nafnet": NAFNet,
     "level": LevelUNet,
     "multiview": MultiViewUNet,
+    "attention": ViewAttention,
     "autoencoder": DenoisingAutoencoder,
     "five_layers": FiveLayers,
     "residual_unet": ResidualUNet,

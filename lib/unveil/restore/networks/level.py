@@ -132,12 +132,23 @@ class LevelUNet(Restorer):
 
         The input must be of fitting size; without `gate` the presence is None.
         """
+        self.check(x)
+        entering, seen = self.enter(x)
+        y = self.decoded(entering)
+        objects = self.unfold(self.objects(y)).float()
+        presence = None if self.gate is None else self.unfold(self.presence(y)).float()
+        return self.level(seen, y), objects, presence
+
+    def check(self, x: Tensor) -> None:
+        """:class:`UnveilError` where height or width do not fit."""
         if any(side % self.multiple for side in x.shape[-2:]):
             raise UnveilError(
                 f"height and width must be divisible by {self.multiple}, not {x.shape[-2]} × {x.shape[-1]}: "
                 "choose another crop"
             )
-        x, seen = self.enter(x)
+
+    def decoded(self, x: Tensor) -> Tensor:
+        """The decoder's features (B, features[0], H / unshuffle, W / unshuffle) of what `enter` feeds."""
         y = self.entry(x)
         skips = []
         for down, shrink in zip(self.down, self.shrink, strict=False):
@@ -149,9 +160,7 @@ class LevelUNet(Restorer):
         y = y + self.context(whole)[:, :, None, None]
         for grow, up in zip(self.grow, self.up, strict=True):
             y = up(grow(y) + skips.pop())
-        objects = self.unfold(self.objects(y)).float()
-        presence = None if self.gate is None else self.unfold(self.presence(y)).float()
-        return self.level(seen, y), objects, presence
+        return y
 
 
 class MultiViewUNet(LevelUNet):
@@ -204,19 +213,29 @@ class MultiViewUNet(LevelUNet):
         return 2 * self.planes * self.view_features
 
     def enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        batch, channels, height, width = x.shape
+        return self.pooled(self.looked(x)), self.levels(x)
+
+    def looked(self, x: Tensor) -> Tensor:
+        """What the encoder sees in every candidate, (B, planes, V, H / 2, W / 2, view_features)."""
         said, guess = x[:, :-1].contiguous(), x[:, -1:]
         relative = (self.zoom * (said - guess)).clamp(-1, 1)
         candidates = torch.stack([relative, said], dim=2).flatten(0, 1)
         features = self.look(candidates.contiguous(memory_format=torch.channels_last))
+        return features.permute(0, 2, 3, 1).unflatten(0, (len(x), self.planes, -1))
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """Mean and maximum of the features over the views, channels first."""
+        batch, planes, _, height, width, count = features.shape
         # Pooled in the order in which channels-last tensors lie in memory, or copies take longer than the convolutions.
-        views = (channels - 1) // self.planes
-        features = features.permute(0, 2, 3, 1).reshape(batch, self.planes, views, -1)
+        features = features.flatten(3)
         pooled = torch.stack([features.mean(dim=2), features.max(dim=2).values], dim=2)
-        pooled = pooled.view(batch, 2 * self.planes, height // 2, width // 2, self.view_features)
-        pooled = pooled.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-        mean = said[:, :views].mean(dim=1, keepdim=True)
-        return pooled, torch.cat([F.avg_pool2d(mean, 2), F.avg_pool2d(guess, 2)], dim=1)
+        pooled = pooled.view(batch, 2 * planes, height, width, count)
+        return pooled.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+
+    def levels(self, x: Tensor) -> Tensor:
+        """Mean of the views on the first plane and the guess, (B, 2, H / 2, W / 2)."""
+        mean = x[:, : (x.shape[1] - 1) // self.planes].mean(dim=1, keepdim=True)
+        return F.avg_pool2d(torch.cat([mean, x[:, -1:]], dim=1), 2)
 
     def level(self, seen: Tensor, y: Tensor) -> Tensor:
         """The guess, corrected by what the pixels that the network trusts more look like."""
