@@ -145,9 +145,9 @@ class Training:
     """
 
     options: Options
-    runs: int = 220
-    course_runs: int = 160
-    gate_runs: int = 40
+    runs: int = 150
+    course_runs: int = 110
+    gate_runs: int = 30
     crop: int = 192
 
     def fit(self, out: Place, **changes: Any) -> training.Fit:
@@ -169,7 +169,7 @@ PRESETS = {
     "attention": Training(
         replace(
             presets.PRESETS["multi_view"].options, network="attention", channels=HEIGHTS, learning_rate=5e-4,
-            start="forest/multi_view.safetensors", epochs=1000, cpu_minutes=35.0, pictures_every=1000,
+            start="forest/multi_view.safetensors", epochs=1000, cpu_minutes=32.0, pictures_every=1000,
         )
     )
 }  # fmt: skip
