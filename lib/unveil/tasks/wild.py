@@ -38,6 +38,8 @@ HEIGHTS = (0.0, 0.9)
 SEED, GATE_SEED, TEST_SEED = 21, 22, 23
 DENSITIES = (50, 150, 300)
 """Trees per hectare of the test set."""
+TAUGHT = replace(wild.WILD, density=(0, 300))
+"""Forests to learn from, as dense as the densest of the test set."""
 REFINED = 0.03, 0.03
 """What refined poses are still wrong by when a network learns: standard deviations in metres and degrees."""
 OTHERS = 100
@@ -75,7 +77,7 @@ def prepare(
     paths = [Path(folder, f"wild_{seed}_{index}.npy") for index in range(count)]
     for index, path in enumerate(paths):
         if not path.exists():
-            run = wild.simulate(seed, index, views=views)
+            run = wild.simulate(seed, index, variation=TAUGHT, views=views)
             cameras = nearly(run.true, np.random.default_rng([seed, index, 8]), *REFINED)
             channels = [*given(run, ground(run).cameras(cameras)), run.truth, run.label]
             with files.replacing(path) as temporary, open(temporary, "wb") as file:
@@ -153,7 +155,7 @@ class Training:
     def fit(self, out: Place, **changes: Any) -> training.Fit:
         """Simulate and train in the folder ``out``, resuming, with these options but for ``changes``."""
         torch.set_num_threads(1)
-        options = replace(self.options, recipe=f"{wild.WILD!r} and {presets.WIDE!r}", **changes)
+        options = replace(self.options, recipe=f"{TAUGHT!r} and {presets.WIDE!r}", **changes)
         course = build_views(Path(out, "course"), self.course_runs, presets.SEED, 1, presets.WIDE)
         paths = prepare(Path(out, "wild"), self.runs)
         both = Together([WildPairs(paths), ViewPairs(course, heights=HEIGHTS)])
