@@ -171,7 +171,7 @@ PRESETS = {
     "attention": Training(
         replace(
             presets.PRESETS["multi_view"].options, network="attention", channels=HEIGHTS, learning_rate=5e-4,
-            start="forest/multi_view.safetensors", epochs=1000, cpu_minutes=32.0, pictures_every=1000,
+            start="forest/multi_view.safetensors", epochs=1000, cpu_minutes=25.0, pictures_every=1000,
         )
     )
 }  # fmt: skip
