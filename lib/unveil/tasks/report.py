@@ -11,6 +11,7 @@ PAGE = project.ROOT / "docs" / "results.md"
 MARK = "<!-- {} -->"
 TABLES = {
     "forest": ("test.csv", ["density"]),
+    "wild": ("results.csv", ["set"]),
     "denoising": ("results.csv", ["set"]),
     "super_resolution": ("results.csv", ["set"]),
     "old_photos": ("results.csv", ["set"]),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from unveil.tasks.forest.flight import ENLARGED
 from unveil.tasks.forest.pairs import Place, ViewPairs
 from unveil.tasks.forest.restoring import Weights
 from unveil.tasks.forest.results import answer
+from unveil.workers import in_order
 
 TASK = "wild"
 
@@ -171,7 +175,7 @@ PRESETS = {
     "attention": Training(
         replace(
             presets.PRESETS["multi_view"].options, network="attention", channels=HEIGHTS, learning_rate=5e-4,
-            start="forest/multi_view.safetensors", epochs=1000, cpu_minutes=25.0, pictures_every=1000,
+            start="forest/multi_view.safetensors", epochs=1000, cpu_minutes=30.0, pictures_every=1000,
         )
     )
 }  # fmt: skip
@@ -194,45 +198,37 @@ def calibrate(model: torch.nn.Module, checks: WildPairs, false: float = 0.1) -> 
     return presets.GATES[best]
 
 
+@functools.cache
 def networks() -> dict[str, Weights]:
     """The course's networks and the one that was trained on wild forests."""
     course = {name: restoring.load(path) for name, path in restoring.shipped().items()}
     return course | {"attention": restoring.load(file(TASK, "attention"))}
 
 
-def results(_outside: Place | None = None, count: int = 40, refined: bool = False) -> pd.DataFrame:
+def results(
+    _outside: Place | None = None, count: int = 40, refined: bool = False, workers: int | None = None
+) -> pd.DataFrame:
     """The wild test set: ``count`` runs at each of :data:`DENSITIES`, scored without and with networks.
 
     The geometry is known (true poses, true plane of the ground), or with ``refined`` found by `autofocus` from the
     measured poses. One row per model and run, see :func:`scores`; kept beside the weights.
     """
-    judged, rows = networks(), []
-    for density, index in itertools.product(DENSITIES, range(count)):
-        run = wild.simulate(TEST_SEED, index, density)
-        known = {"set": f"{density} trees", "id": f"{density}_{index}"}
-        made = answers(run, flown(run, refined), judged)
-        rows += [known | {"model": name} | scores(*one, run) for name, one in made.items()]
-    table = pd.DataFrame(rows)
-    files.write(_table(refined), table.round(3).to_csv(index=False))
+    runs = list(itertools.product(DENSITIES, range(count)))
+    workers = workers or os.cpu_count() or 1
+    with closing(in_order(functools.partial(_judged, refined=refined), runs, workers, processes=True)) as judged:
+        table = pd.DataFrame(list(itertools.chain.from_iterable(judged)))
+    path = file(TASK, "refined" if refined else "results").with_suffix(".csv")
+    files.write(path, table.round(3).to_csv(index=False))
     return table
 
 
-def summary(refined: bool = False) -> pd.DataFrame:
-    """The table of :func:`results` by trees per hectare and model.
-
-    ``ground``: mean error in gray levels; ``region_psnr``: mean in dB; ``clear``, ``found``: % of the people;
-    ``false``: regions per run.
-    """
-    table = pd.read_csv(_table(refined))
-    groups = table.groupby(["set", "model"], sort=False)
-    means = groups[["ground", "region_psnr", "false"]].mean()
-    total = groups[["clear", "found", "people"]].sum(min_count=1)
-    shares = 100 * total[["clear", "found"]].div(total["people"], axis=0)
-    return means.join(shares)[["ground", "region_psnr", "clear", "found", "false"]]
-
-
-def _table(refined: bool) -> Path:
-    return file(TASK, "refined" if refined else "results").with_suffix(".csv")
+def _judged(which: tuple[int, int], refined: bool) -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    density, index = which
+    run = wild.simulate(TEST_SEED, index, density)
+    known = {"set": f"{density} trees", "id": f"{density}_{index}"}
+    made = answers(run, flown(run, refined), networks())
+    return [known | {"model": name} | scores(*one, run) for name, one in made.items()]
 
 
 def flown(run: WildRun, refined: bool = False) -> Cameras:
@@ -264,9 +260,10 @@ def answers(
 def scores(picture: np.ndarray, shown: np.ndarray | None, run: WildRun) -> dict[str, float]:
     """How a picture (H, W) in [0, 1] compares with the truth of a run.
 
-    ``ground``: root-mean-square error where no bodies are, gray levels; ``region_psnr``: mean over the people, within 8
-    pixels of each; ``clear``: people whose contrast to noise is at least 5 (Rose 1948); ``visible``: share of the
-    people's pixels that a view sees. Where a gate shows people (``shown``), ``found`` and ``false`` of :func:`matched`.
+    ``ground``: root-mean-square error where no bodies are, gray levels; of the people, NaN where there are none:
+    ``region_psnr``, mean within 8 pixels of each; ``clear``, share whose contrast to noise is at least 5 (Rose 1948);
+    ``visible``, share of their pixels that a view sees. Where a gate shows people (``shown``), the share ``found`` and
+    the number of ``false`` regions, see :func:`matched`.
     """
     truth = run.truth / np.float32(255)
     people = [mask for mask in _people(run.label)]
@@ -274,12 +271,12 @@ def scores(picture: np.ndarray, shown: np.ndarray | None, run: WildRun) -> dict[
         "ground": 255 * float(np.sqrt(np.mean((picture - truth)[run.label == 0] ** 2))),
         "people": len(people),
         "region_psnr": np.mean([persons.region_psnr(picture, truth, mask) for mask in people] or np.nan),
-        "clear": sum(persons.contrast_to_noise(picture, mask) >= 5 for mask in people),
+        "clear": np.mean([persons.contrast_to_noise(picture, mask) >= 5 for mask in people] or np.nan),
         "visible": np.mean([(run.seen[mask] > 0).mean() for mask in people] or np.nan),
     }
     if shown is not None:
-        overlaps, values["false"] = matched(shown, run.label)
-        values["found"] = sum(overlaps)
+        overlaps, others = matched(shown, run.label)
+        values |= {"found": np.mean(overlaps or np.nan), "false": others}
     return values
 
 
