@@ -123,7 +123,7 @@ def load_crops(paths: Iterable[str | os.PathLike[str]], infrared: bool = True) -
 
 _UNET = Options(
     network="depth", in_channels=3, channels=("nearness", "mask", "infrared"), loss="charbonnier",
-    loss_options={"epsilon": 0.003}, epochs=100, batch=4, learning_rate=1e-3, warmup=100, average=0.998,
+    loss_options={"epsilon": 0.003}, epochs=100, batch=2, learning_rate=1e-3, warmup=100, average=0.998,
     monitor="val_loss", precision="bf16-mixed", pictures_every=1000,
 )  # fmt: skip
 NETWORKS = {
@@ -131,13 +131,14 @@ NETWORKS = {
     "autoencoder": replace(_UNET, network_options={"body": "autoencoder", "features": [32, 64, 96, 112]}),
     "gan": replace(_UNET, network="depth_gan"),
 }
-CROP = 128
+CROP = 192
+"""Side in pixels of the crops that a network learns from, where the frames are as large."""
 
 
 def fit(
     pairs: DepthPairs, out: str | os.PathLike[str], network: str = "unet", infrared: bool = False, **changes: Any
 ) -> training.Fit:
-    """Train a network on crops of 128 pixels in the folder ``out``, resuming; the last twentieth validates."""
+    """Train a network on crops of :data:`CROP` pixels in the folder ``out``, resuming; the last twentieth validates."""
     if network not in NETWORKS:
         raise UnveilError(f"there is no network {network!r}: choose one of {', '.join(NETWORKS)}")
     held = max(1, len(pairs) // 20)
@@ -175,10 +176,10 @@ class Training:
 
 
 PRESETS = {
-    "unet_infrared": Training("unet", True, 20),
-    "unet": Training("unet", False, 10),
-    "gan": Training("gan", True, 6),
-    "autoencoder": Training("autoencoder", True, 5),
+    "unet_infrared": Training("unet", True, 40),
+    "unet": Training("unet", False, 20),
+    "gan": Training("gan", True, 10),
+    "autoencoder": Training("autoencoder", True, 10),
 }
 """How the shipped weights were made: ``python -m unveil learn depth NAME``."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unveil.errors import UnveilError
 from unveil.restore.networks.autoencoder import DenoisingAutoencoder
 from unveil.restore.networks.base import Restorer
+from unveil.restore.networks.gated import filled
 from unveil.restore.networks.unet import UNet
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class DepthRestorer(Restorer):
 
     Every pixel gets candidates: the measurement, means of the valid pixels in windows (planes are linear in inverse
     depth, so a mean keeps them), the least and greatest near by, and the next valid value to the left, right, above and
-    below, times exp(correction). The body, a U-Net or an autoencoder without skips, weighs them and a value of its own.
+    below, times exp(correction). The body, a U-Net or an autoencoder without skips, weighs them and a value of its own,
+    which it gives as a factor on the smoothly filled frame.
     So good measurements pass unchanged, and holes are filled by what lies on the right side of an edge.
     """
 
@@ -63,7 +65,7 @@ class DepthRestorer(Restorer):
 
     @staticmethod
     def distance(
-        prediction: Tensor, target: Tensor, epsilon: float = 0.003, edges: float = 2.0, squared: float = 0.5
+        prediction: Tensor, target: Tensor, epsilon: float = 0.003, edges: float = 2.0, squared: float = 1.0
     ) -> Tensor:
         """Charbonnier loss of log depth where the truth is known (> 0), edges counting 1 + ``edges`` times.
 
@@ -82,19 +84,17 @@ class DepthRestorer(Restorer):
 
 
 def candidates(near: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Values that a pixel may take (B, CANDIDATES, H, W), distances to the next valid ones (B, 4, H, W), mean around.
+    """Values that a pixel may take (B, CANDIDATES, H, W), distances to the next valid ones (B, 4, H, W), and the frame
+    with its holes `filled` (B, 1, H, W).
 
-    Distances are in units of 64 pixels, at most 2; the mean of 120 × 120 pixels (B, 1, H, W) is like that of a crop.
+    Distances are in units of 64 pixels, at most 2. The filling is smooth: where a hole is wide, values that lie next to
+    it in row or column would make a plaid of noise.
     """
     seen = valid.float()
     known = near * seen
-    total = seen.sum((2, 3), keepdim=True)
-    typical = torch.where(total > 0, known.sum((2, 3), keepdim=True) / total.clamp_min(1), 0.25)
-    # What no window reaches gets the mean of its surroundings.
-    both = torch.cat([known, seen], 1)
-    coarse = _table(F.avg_pool2d(both, 8, 8, ceil_mode=True))
-    wide, typical = (F.interpolate(_mean(coarse, n, typical), size=near.shape[-2:], mode="nearest") for n in (7, 15))
-    means, table = [], _table(both)
+    some = valid.flatten(1).any(1).view(-1, 1, 1, 1)
+    wide = typical = torch.where(some, filled(near, 1 - seen), 0.25)
+    means, table = [], _table(torch.cat([known, seen], 1))
     for side in reversed(WINDOWS):
         wide = _mean(table, side, wide)
         means.insert(0, wide)
@@ -124,8 +124,8 @@ def prior(values: Tensor, gaps: Tensor, valid: Tensor) -> Tensor:
     hole = -6 * gaps - 3 * (sides / sides.amin(1, keepdim=True)).log()
     never = torch.full_like(values[:, :1], -20.0)
     measured = torch.cat([never + 17, wide, *[never] * 6], dim=1)
-    filled = torch.cat([*[never] * (3 + len(WINDOWS)), hole], dim=1)
-    return torch.cat([torch.where(valid, measured, filled), never + 16], dim=1)
+    lost = torch.cat([*[never] * (3 + len(WINDOWS)), hole], dim=1)
+    return torch.cat([torch.where(valid, measured, lost), torch.where(valid, -4.0, -2.0)], dim=1)
 
 
 def _table(both: Tensor) -> Tensor:
