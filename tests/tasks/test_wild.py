@@ -66,10 +66,10 @@ def test_regions_are_found_people_or_false():
     label = np.zeros((60, 60), np.uint8)
     label[5:15, 5:15], label[40:50, 40:50], label[40:50, 5:15] = 1, 2, task.OTHERS + 1
     shown = np.zeros(label.shape, bool)
-    assert task.matched(shown, label) == ([False, False], 0)
+    assert task.matched(shown, label) == ([False, False], 0, 0)
     shown[5:10, 5:15] = True
-    assert task.matched(shown, label) == ([True, False], 0)
+    assert task.matched(shown, label) == ([True, False], 0, 0)
     shown[40:50, 5:15] = shown[20:22, 50:52] = True
-    assert task.matched(shown, label) == ([True, False], 2), "another warm thing is no person"
+    assert task.matched(shown, label) == ([True, False], 1, 1), "another warm thing is no person"
     shown[49:51, 49:51] = True
-    assert task.matched(shown, label) == ([True, False], 2), "beside a person, but far too small"
+    assert task.matched(shown, label) == ([True, False], 1, 1), "beside a person, but far too small"

@@ -183,15 +183,15 @@ PRESETS = {
 
 
 def calibrate(model: torch.nn.Module, checks: WildPairs, false: float = 0.1) -> tuple[float, float]:
-    """The gate (low, high) that finds most people of prepared runs with at most so many false regions per run."""
+    """The gate (low, high) that finds most people of prepared runs with at most so many regions on nothing per run."""
     counts = np.zeros((len(presets.GATES), 2))
     for i, path in enumerate(checks.paths):
         inputs, label = torch.from_numpy(checks.item(i, np.random.default_rng(0), None)[0]), np.load(path)[-1]
         with torch.inference_mode():
             presence = torch.sigmoid(model.answer(inputs[None])[2])
         for k, gate in enumerate(presets.GATES):
-            overlaps, others = matched(hysteresis(presence, *gate)[0, 0].numpy() > 0, label)
-            counts[k] += sum(overlaps), others
+            found, _, nothing = matched(hysteresis(presence, *gate)[0, 0].numpy() > 0, label)
+            counts[k] += sum(found), nothing
     careful = np.flatnonzero(counts[:, 1] <= max(false * len(checks), counts[:, 1].min()))
     best = max(careful, key=lambda k: counts[k, 0])
     print(f"gate {presets.GATES[best]}: {counts[best, 0]:.0f} people found, {counts[best, 1]:.0f} false regions")
@@ -263,7 +263,7 @@ def scores(picture: np.ndarray, shown: np.ndarray | None, run: WildRun) -> dict[
     ``ground``: root-mean-square error where no bodies are, gray levels; of the people, NaN where there are none:
     ``region_psnr``, mean within 8 pixels of each; ``clear``, share whose contrast to noise is at least 5 (Rose 1948);
     ``visible``, share of their pixels that a view sees. Where a gate shows people (``shown``), the share ``found`` and
-    the number of ``false`` regions, see :func:`matched`.
+    the numbers of ``warm`` and ``false`` regions, see :func:`matched`.
     """
     truth = run.truth / np.float32(255)
     people = [mask for mask in _people(run.label)]
@@ -275,25 +275,30 @@ def scores(picture: np.ndarray, shown: np.ndarray | None, run: WildRun) -> dict[
         "visible": np.mean([(run.seen[mask] > 0).mean() for mask in people] or np.nan),
     }
     if shown is not None:
-        overlaps, others = matched(shown, run.label)
-        values |= {"found": np.mean(overlaps or np.nan), "false": others}
+        found, warm, false = matched(shown, run.label)
+        values |= {"found": np.mean(found or np.nan), "warm": warm, "false": false}
     return values
 
 
-def matched(shown: np.ndarray, label: np.ndarray) -> tuple[list[bool], int]:
-    """Which people of a label picture (H, W) a mask's connected regions cover, and how many regions are false.
+def matched(shown: np.ndarray, label: np.ndarray) -> tuple[list[bool], int, int]:
+    """Which people of a label picture (H, W) a mask's regions cover; regions on other warm things; regions on nothing.
 
-    A person is found whom the regions within 8 pixels overlap (IoU) by at least a quarter; a region farther than that
-    from all people is false, whatever else it covers.
+    A person is found whom the regions within 8 pixels overlap (IoU) by at least a quarter. Regions are connected, and
+    belong to other warm things, or to nothing, where they are farther than that from all people, or from all bodies.
     """
     regions, number = ndimage.label(shown, np.ones((3, 3)))
-    found, touched = [], set()
+    found, people = [], set()
     for mask in _people(label):
-        near = set(regions[ndimage.binary_dilation(mask, iterations=8)].tolist()) - {0}
+        near = _touching(regions, mask)
         region = np.isin(regions, list(near))
         found.append(bool((region & mask).sum() >= 0.25 * (region | mask).sum()))
-        touched |= near
-    return found, number - len(touched)
+        people |= near
+    warm = _touching(regions, label >= OTHERS) - people
+    return found, len(warm), number - len(people | warm)
+
+
+def _touching(regions: np.ndarray, mask: np.ndarray) -> set[int]:
+    return set(regions[ndimage.binary_dilation(mask, iterations=8)].tolist()) - {0}
 
 
 def _people(label: np.ndarray) -> list[np.ndarray]:
