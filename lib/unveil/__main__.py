@@ -266,7 +266,7 @@ def flight(
     given = flights.read(folder, level=True, images=images, fov=fov)
     from unveil.tasks.forest import flight as flying
 
-    found = flying.survey(given, progress("step"), flying.network)
+    found = flying.survey(given, progress("step"), flying.network, flying.attention)
     print("\n".join(flying.write(found, out)))
     print(f"look at {out / 'report.html'}")
 

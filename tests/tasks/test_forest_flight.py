@@ -73,6 +73,18 @@ def test_a_flight_over_nobody(focused, small_flight, tmp_path, monkeypatch):
     assert not len(pd.read_csv(tmp_path / "people.csv"))
 
 
+def test_where_the_views_disagree_the_ground_is_what_the_network_says(focused, small_flight, found):
+    again = flying.survey(small_flight[0], keep=lambda views, *_: np.full(views.shape[1:], 7.0))
+    bare = (again.restored == found.restored) | (again.restored == 7)
+    assert bare.all() and (again.restored == 7)[~found.seen].mean() > 0.5
+    assert not (again.restored == 7)[found.seen].any()
+
+
+def test_the_attention_network_answers_with_a_ground(small_flight, small_focus):
+    ground = flying.attention(small_flight[0].views, small_focus.cameras, small_focus.target)
+    assert ground.shape == small_flight[0].views.shape[1:] and 0 <= ground.min() < ground.max() <= 255
+
+
 def test_cameras_of_more_bits_are_brought_to_eight(focused, small_flight, found):
     deep = small_flight[0]
     deep = flights.Flight(20000 + 40 * deep.views, deep.cameras, deep.target, deep.names)

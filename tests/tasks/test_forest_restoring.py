@@ -183,7 +183,7 @@ def test_presence_is_the_gates_in_any_size():
     torch.manual_seed(0)
     model = NETWORKS["level"](5, features=(4, 8), blocks=(1, 1), gate=(0.3, 0.5))
     x = torch.rand(1, 5, 24, 32)
-    asked = restoring.Presence(model)
+    asked = restoring.Part(model, 2)
     np.testing.assert_allclose(asked(x).detach(), torch.sigmoid(model.answer(x)[2]).detach())
     assert asked(x[..., :21, :30]).shape == (1, 1, 21, 30)
 

@@ -44,6 +44,7 @@ STACK = (0.0, *integrator.HEIGHTS, 5.0, 10.0)
 """Focal heights of the pictures that are written, metres: near the ground, and two among the trees."""
 
 Judge = Callable[[np.ndarray, Cameras, np.ndarray], np.ndarray]
+Keep = Callable[[np.ndarray, Cameras, Cameras], np.ndarray]
 
 
 class Survey(NamedTuple):
@@ -61,24 +62,27 @@ class Survey(NamedTuple):
     repeatability: float
 
 
-def survey(flight: Flight, progress: Progress | None = None, judge: Judge | None = None) -> Survey:
+def survey(
+    flight: Flight, progress: Progress | None = None, judge: Judge | None = None, keep: Keep | None = None
+) -> Survey:
     """Find the ground, refine the poses, integrate, list the people, restore.
 
     ``judge`` says how likely it is that somebody lies at points of the ground; see `network`. Without one, the list
-    goes by what stands out alone. Errors are those of :func:`unveil.aos.autofocus.autofocus`.
+    goes by what stands out alone. ``keep`` says what the ground looks like where few views show it; see `attention`.
+    Without one it is filled in smoothly. Errors are those of :func:`unveil.aos.autofocus.autofocus`.
     """
     views = _eight_bits(flight.views)
     focus = autofocus(views, flight.cameras, flight.cameras.target(flight.target), progress)
     maps = details(views)
     people = search(views, maps, focus, judge)
     integral = integrator.integrate(views, focus.cameras, 0.0, focus.target).image[0]
-    picture, seen, sizes = restore(views, focus.cameras, focus.target, people)
+    picture, seen, sizes = restore(views, focus.cameras, focus.target, people, keep)
     people[["length_m", "area_m2"]] = np.reshape(sizes, (-1, 2))
     halves = []
     for half in (slice(1, None, 2), slice(0, None, 2)):
         part = focus._replace(cameras=focus.cameras[half])
         alone = search(views[half], maps[half], part)
-        halves.append(restore(views[half], part.cameras, part.target, alone)[0])
+        halves.append(restore(views[half], part.cameras, part.target, alone, keep)[0])
     error = np.mean(np.square(np.clip(halves[0], 0, 255) - np.clip(halves[1], 0, 255)))
     return Survey(flight, focus, integral, picture, seen, people, 10 * np.log10(255**2 / max(error, 1e-6)))
 
@@ -99,8 +103,20 @@ def network(views: np.ndarray, cameras: Cameras, points: np.ndarray) -> np.ndarr
     for x, y, _ in points:
         above = Cameras(np.column_stack([np.eye(3), [-x, -y, height]]), 2 * np.degrees(np.arctan(CROP / 2 / FOCAL)))
         given = integrator.candidates(views, cameras, heights, above, size=(CROP, CROP))
-        found.append(predict(restoring.Presence(one.model), given)[near].max())
+        found.append(predict(restoring.Part(one.model, 2), given)[near].max())
     return np.array(found)
+
+
+def attention(views: np.ndarray, cameras: Cameras, target: Cameras) -> np.ndarray:
+    """The ground (H, W) in the views' gray levels as the view-attention network chooses it among the views."""
+    from unveil.restore.inference import predict
+    from unveil.tasks import common, wild
+    from unveil.tasks.forest import restoring
+
+    one = restoring.load(common.file(wild.TASK, "attention"))
+    given = integrator.candidates(views, cameras, one.options.channels, target)
+    tile = restoring.TILE // 2
+    return 255 * predict(restoring.Part(one.model, 0), given, tile=tile, overlap=restoring.OVERLAP)
 
 
 def search(views: np.ndarray, maps: np.ndarray, focus: Focus, judge: Judge | None = None) -> pd.DataFrame:
@@ -143,15 +159,15 @@ def search(views: np.ndarray, maps: np.ndarray, focus: Focus, judge: Judge | Non
 
 
 def restore(
-    views: np.ndarray, cameras: Cameras, target: Cameras, people: pd.DataFrame
+    views: np.ndarray, cameras: Cameras, target: Cameras, people: pd.DataFrame, keep: Keep | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[float, float]]]:
     """The picture without the forest (H, W) in the views' gray levels, and where its ground is seen (H, W) bool.
 
-    Where views agree (`AGREE`, `SHARE`) their median is kept. Elsewhere the ground is filled in: a Gaussian mean of the
-    medians as wide as a person is long, so that it holds nothing of a person's size; each median counts the square of
-    the share of views that agree on it. People of a presence from ½ on are drawn on it: the upper quartile of the views
-    that see them, because cold twigs hide parts of them in these too. Their outline is cut at a quarter of the warmest
-    spot within half a metre of their middle.
+    Where views agree (`AGREE`, `SHARE`) their median is kept. Elsewhere the ground is what ``keep`` says, or filled in:
+    a Gaussian mean of the medians as wide as a person is long, so that it holds nothing of a person's size; each median
+    counts the square of the share of views that agree on it. People of a presence from ½ on are drawn on it: the upper
+    quartile of the views that see them, because cold twigs hide parts of them in these too. Their outline is cut at a
+    quarter of the warmest spot within half a metre of their middle.
 
     The third answer has length (m) and area (m²) of each of the ``people``.
     """
@@ -165,7 +181,8 @@ def restore(
     weight = ndimage.gaussian_filter(trust, 2 * PERSON / pixel)
     ground = ndimage.gaussian_filter(median * trust, 2 * PERSON / pixel) / weight.clip(1e-9)
     ground[weight < 1e-9] = np.median(median[count > 0])
-    picture, sizes, reach = np.where(seen, median, ground), [], round(PERSON / pixel)
+    picture = np.where(seen, median, keep(views, cameras, target) if keep else ground)
+    sizes, reach = [], round(PERSON / pixel)
     for one in people.itertuples():
         places = zip((one.row, one.column), median.shape, strict=True)
         window = tuple(slice(max(0, at - reach), min(end, at + reach + 1)) for at, end in places)
@@ -212,7 +229,7 @@ def write(found: Survey, out: Path) -> list[str]:
         f"tilted by {focus.ground.tilt:.1f}°",
         f"poses moved by {np.sqrt(np.mean(moved**2)):.2f} m and {focus.moves[:, 2].std():.2f}° (root mean square), "
         f"at most {moved.max():.2f} m; sharpness on the ground {focus.sharpness[0]:.3g}, then {focus.sharpness[1]:.3g}",
-        f"ground seen by most views on {100 * found.seen.mean():.1f} % of the picture, filled in elsewhere",
+        f"most views agree on the ground on {100 * found.seen.mean():.1f} % of the picture; elsewhere it is restored",
         f"restored from odd and from even views alone, the pictures agree to {found.repeatability:.1f} dB",
         f"{likely.sum()} likely people, {(~likely).sum()} other places that stand out",
     ]

@@ -157,15 +157,18 @@ def evaluate(path: Place | None, runs: Any, ids: Sequence[str] | None = None) ->
     )
 
 
-class Presence(Restorer):
-    """The probability by which a network's gate decides, (B, 1, H, W) in [0, 1], with the paddings of its answer."""
+class Part(Restorer):
+    """A part of a network's answer, (B, 1, H, W) in [0, 1], with its paddings: 0 the background, 2 the presence by
+    which its gate decides.
+    """
 
-    def __init__(self, model: Restorer) -> None:
+    def __init__(self, model: Restorer, part: int) -> None:
         super().__init__(model.in_channels, 1, model.multiple)
-        self.model, self.fits = model, model.fits
+        self.model, self.part, self.fits = model, part, model.fits
 
     def restore(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self.model.answer(x)[2])
+        found = self.model.answer(x)[self.part]
+        return torch.sigmoid(found) if self.part == 2 else found
 
 
 class Restored(NamedTuple):
@@ -299,7 +302,7 @@ def _restore(
     how = {"tile": tile, "overlap": OVERLAP, "progress": progress}
     gray = to_uint8(255 * predict(one.model, inputs, flips=True, **how))
     gated = getattr(one.model, "gate", None) is not None
-    people = _people(gray, predict(Presence(one.model), inputs, **how) if gated else None)
+    people = _people(gray, predict(Part(one.model, 2), inputs, **how) if gated else None)
     middle, title, metrics = len(stack) // 2, "restored", None
     if found.truth is not None:
         images = {"restored": gray}
