@@ -145,7 +145,7 @@ class Together:
 
 @dataclass(frozen=True)
 class Training:
-    """how weights are made: crops of ``runs`` wild runs and ``course_runs`` of the course's forest, mixed.
+    """How weights are made: crops of ``runs`` wild runs and ``course_runs`` of the course's forest, mixed.
 
     It begins with the weights of the multi-view network. The gate is chosen on ``gate_runs`` further wild runs.
     """
@@ -266,7 +266,7 @@ def scores(picture: np.ndarray, shown: np.ndarray | None, run: WildRun) -> dict[
     the numbers of ``warm`` and ``false`` regions, see :func:`matched`.
     """
     truth = run.truth / np.float32(255)
-    people = [mask for mask in _people(run.label)]
+    people = _people(run.label)
     values = {
         "ground": 255 * float(np.sqrt(np.mean((picture - truth)[run.label == 0] ** 2))),
         "people": len(people),
