@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unveil.aos import autofocus
+from unveil.aos import autofocus, wild
 from unveil.aos.autofocus import Ground, on_ground
 from unveil.aos.camera import Cameras, course_rig
 from unveil.errors import UnveilError
@@ -44,8 +44,20 @@ def test_pose_errors_shrink_and_the_views_agree_better(small_flight, small_focus
     # The mean is a shift of the whole world, which pictures cannot tell.
     spread = [np.sqrt(np.mean(np.sum((d - d.mean(0)) ** 2, 1))) for d in (before, after)]
     assert spread[1] < spread[0] / 2
-    assert small_focus.sharpness[1] > 1.5 * small_focus.sharpness[0]
+    assert small_focus.agreement[1] > 1.5 * small_focus.agreement[0]
     assert np.abs(small_focus.moves.mean(0)).max() < 0.1
+
+
+def test_ground_under_crowns_that_agree_better_is_found_by_its_texture():
+    run = wild.simulate(31, 0, density=150, views=15)
+    target = run.cameras.target(run.centre)
+    found = autofocus.autofocus(run.views, run.cameras, target)
+    over = target.centers[0, :2]
+    surface = run.parameters["slope"] @ over
+    normal = found.ground.rotation[2]
+    assert found.ground.origin[2] - normal[:2] @ (over - found.ground.origin[:2]) / normal[2] == pytest.approx(
+        surface, abs=1.0
+    )
 
 
 def test_flights_without_a_ground_are_told_why(small_flight):

@@ -44,7 +44,7 @@ def test_the_three_people_of_the_real_flight_are_found_with_nothing_set_by_hand(
     given = flights.read(reference / "flight", level=True)
     found = flight.survey(given, judge=flight.network, keep=flight.attention)
     assert abs(found.focus.ground.origin[2] - 17.5) < 0.5
-    assert found.focus.sharpness[1] > 3 * found.focus.sharpness[0]
+    assert found.focus.agreement[1] > 3 * found.focus.agreement[0]
     first, picture = found.people[:3], np.clip(found.restored, 0, 255) / 255
     for top, left, bottom, right in PEOPLE.values():
         person = np.zeros(picture.shape, bool)
