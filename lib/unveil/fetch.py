@@ -92,7 +92,7 @@ def _download(address: str, path: Path, sha256: str, where: str, progress: Calla
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
-            # A server that knows no ranges sends the whole file with status 200.
+            # A server without ranges sends the whole file with status 200.
             have = have if answer.status == 206 else 0
             left = int(answer.headers.get("Content-Length", -1))
             with part.open("ab" if have else "wb") as out:

@@ -18,7 +18,7 @@ class Options:
     """Options of a training; they are saved beside its checkpoints and inside its weights.
 
     ``channels`` names what the input channels are (for a focal stack: the focal heights in metres), so that whoever
-    uses the weights knows what to feed; ``recipe`` is the ``repr`` of the degradation and of the clean data. The
+    uses the weights can feed them; ``recipe`` is the ``repr`` of the degradation and of the clean data. The
     learning rate rises over the first ``warmup`` steps and falls along a cosine to ``final_rate`` times its start.
     ``average`` is the decay of the exponential moving average of the weights (0: none), which validation and the saved
     weights use. ``start`` names weights of the same network to begin with, a path or a file below ``data/weights``;

@@ -1,6 +1,6 @@
 """Pairs of a degraded input and its target, as a network wants them: lazy, cropped, split, the same every time.
 
-Nothing here knows what the channels show. A task brings its pairs as an object of the kind :class:`Pairs`.
+Nothing here depends on what the channels show. A task brings its pairs as an object of the kind :class:`Pairs`.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Colouriser(Restorer):
         probable = torch.softmax(y[:, :-1] / self.temperature, 1)
         mean = torch.einsum("bqhw,qc->bchw", probable, self.centres)
         mean, trust = (F.interpolate(z, scale_factor=2.0, mode="bilinear") for z in (mean, y[:, -1:]))
-        # The user knows better until the network has learned when not: hints are believed at first, even from afar.
+        # Hints count fully at first, even from afar, until the network has learned where they do not.
         return y[:, :-1], mean + torch.sigmoid(trust + 2) * x[:, 3:] ** 0.25 * (x[:, 1:3] - mean)
 
     def loss(self, inputs: Tensor, target: Tensor, options: Any, part: int = 0) -> Tensor:

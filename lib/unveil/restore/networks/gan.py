@@ -19,7 +19,7 @@ class DepthGAN(DepthRestorer):
 
     The critic sees the input and an answer, and says for every patch of 22 pixels whether the answer is the truth. Both
     are trained by least squares (Mao et al., arXiv 1611.04076), in turn; the generator's loss is the distance of
-    :class:`DepthRestorer` plus ``adversarial`` times its failure to convince the critic.
+    :class:`DepthRestorer` plus ``adversarial`` times the squared distance of the critic's answer from *true*.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from unveil.restore.networks.unet import UShape
 
 
 class Gated(nn.Module):
-    """relu(W₃ₓ₃ x) · sigmoid(W₁ₓ₁ x): a layer that can silence what comes from lost pixels.
+    """relu(W₃ₓ₃ x) · sigmoid(W₁ₓ₁ x): a layer that can suppress what comes from lost pixels.
 
     Gated convolution (Yu et al. 2019, arXiv 1806.03589) in its light pointwise form (Yi et al. 2020, arXiv 2005.09704).
     """

@@ -109,7 +109,7 @@ class ViewPairs(StackPairs):
 
 
 def feed(options: Options, runs: Any, jitter: float = 0.0, **more: Any) -> StackPairs:
-    """What a network of these options wants to see of a run store; ``more`` goes to :class:`StackPairs`.
+    """The pairs of a run store for a network of these options; ``more`` goes to :class:`StackPairs`.
 
     Raises :class:`UnveilError` where a store of stacks has not its planes, or no views.
     """

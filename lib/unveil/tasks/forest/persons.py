@@ -86,7 +86,7 @@ def located(prediction: np.ndarray, target: np.ndarray, margin: int = 8, rim: in
 
     A matched filter, the mean inside the silhouette minus the mean in a rim around it, looks at the whole image; its
     maximum must lie within ``margin`` pixels of the truth. Textured pictures are not at a disadvantage, as they are in
-    :func:`detect`. The filter knows the person's shape, which a search does not: read the rate as an upper bound.
+    :func:`detect`. The filter has the person's shape, which a search has not: read the rate as an upper bound.
     """
     image, target = pair(prediction, target)
     mask = person_mask(np.rint(255 * target).astype(np.uint8))

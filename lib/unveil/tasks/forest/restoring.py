@@ -45,7 +45,7 @@ Box = tuple[int, int, int, int]
 
 
 class Weights(NamedTuple):
-    """A trained network; its options' ``channels`` are the focal heights in metres that it wants to see."""
+    """A trained network; its options' ``channels`` are the focal heights of its input in metres."""
 
     name: str
     model: Restorer

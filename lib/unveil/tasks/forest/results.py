@@ -57,7 +57,7 @@ def table(path: Path | None = None) -> pd.DataFrame:
 def found_by_none(rows: pd.DataFrame, networks: Sequence[str], by: str = "found") -> pd.DataFrame:
     """Of the people under trees: how many each network finds, and how many of those no baseline finds.
 
-    ``by`` is the column that says 1 or 0. The best single view knows the truth and is no baseline here.
+    ``by`` is the column that says 1 or 0. The best single view is chosen with the truth and is no baseline here.
     """
     people = rows[(rows["density"] > 0) & rows[by].notna() & (rows["model"] != "best single view")]
     found = people.pivot(index="id", columns="model", values=by).astype(bool)
