@@ -81,8 +81,8 @@ def prune(
 ) -> PruneReport:
     """Take the files of unusable runs out of the archives; without ``yes`` only say what would happen.
 
-    A run is unusable when one of its files is broken (only a verifying scan reads them all), or, if ``all_named`` confirms that
-    the catalogue spans every archive of the set, when it lacks files. A run of which copies differ, or whose parameters
+    A run is unusable when one of its files is broken (only a verifying scan reads them all), or, if ``all_named``
+    confirms that the catalogue spans every archive of the set, when it lacks files. A run of which copies differ, or whose parameters
     alone cannot be used, stays. Kept files are copied byte for byte, foreign ones stay unless ``drop_foreign``.
     Dropped files move into ``<archive>.dropped.zip`` (:func:`restore_dropped`); ``discard`` deletes them instead.
 

@@ -35,7 +35,8 @@ class LevelUNet(Restorer):
     The level is the channel mean plus a small learned correction, averaged over all pixels with learned attention:
     where the scene is one level behind clutter, a few clear pixels anywhere tell it exactly, which no convolution with
     a finite view can carry across the image. The U-Net then has to find the objects only, not to cancel the clutter. A
-    global average and maximum at the coarsest scale (Hu et al.: arXiv 1709.01507) give every pixel a summary of the whole image.
+    global average and maximum at the coarsest scale (Hu et al.: arXiv 1709.01507) give every pixel a summary of the
+    whole image.
 
     `features` and `blocks` (residual blocks) are per scale from fine to coarse; the finest works on 2×2 pixels folded
     into channels (`unshuffle`). Use it only where the target really is a flat background with objects.
