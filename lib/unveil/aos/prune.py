@@ -82,9 +82,10 @@ def prune(
     """Take the files of unusable runs out of the archives; without ``yes`` only say what would happen.
 
     A run is unusable when one of its files is broken (only a verifying scan reads them all), or, if ``all_named``
-    confirms that the catalogue spans every archive of the set, when it lacks files. A run of which copies differ, or whose parameters
-    alone cannot be used, stays. Kept files are copied byte for byte, foreign ones stay unless ``drop_foreign``.
-    Dropped files move into ``<archive>.dropped.zip`` (:func:`restore_dropped`); ``discard`` deletes them instead.
+    confirms that the catalogue spans every archive of the set, when it lacks files. A run of which copies differ, or
+    whose parameters alone cannot be used, stays. Kept files are copied byte for byte, foreign ones stay unless
+    ``drop_foreign``. Dropped files move into ``<archive>.dropped.zip`` (:func:`restore_dropped`); ``discard`` deletes
+    them instead.
 
     Raises UnveilError where an archive came, went or changed since the scan, where the disk is full or the folder
     read-only, and where a run lacks files while a damaged archive may hold them, unless ``despite_damaged``. An archive
