@@ -151,9 +151,9 @@ class Training:
     """
 
     options: Options
-    runs: int = 150
+    runs: int = 600
     course_runs: int = 110
-    gate_runs: int = 30
+    gate_runs: int = 60
     crop: int = 192
 
     def fit(self, out: Place, **changes: Any) -> training.Fit:
@@ -163,7 +163,7 @@ class Training:
         course = build_views(Path(out, "course"), self.course_runs, presets.SEED, 1, presets.WIDE)
         paths = prepare(Path(out, "wild"), self.runs)
         both = Together([WildPairs(paths), ViewPairs(course, heights=HEIGHTS)])
-        train_set = PairDataset(both, crop=self.crop, crops_per_item=2, flips="hv", seed=options.seed)
+        train_set = PairDataset(both, crop=self.crop, crops_per_item=4, flips="hv", seed=options.seed)
         checks = WildPairs(prepare(Path(out, "wild"), self.gate_runs, GATE_SEED))
         fit = training.train(options, train_set, PairDataset(checks, range(8)), Path(out, "training"))
         fit.model.gate = calibrate(fit.model.eval(), checks)
@@ -175,7 +175,7 @@ PRESETS = {
     "attention": Training(
         replace(
             presets.PRESETS["multi_view"].options, network="attention", channels=HEIGHTS, learning_rate=5e-4,
-            start="forest/multi_view.safetensors", epochs=1000, cpu_minutes=30.0, pictures_every=1000,
+            start="forest/multi_view.safetensors", epochs=1000, cpu_minutes=80.0, pictures_every=1000,
         )
     )
 }  # fmt: skip

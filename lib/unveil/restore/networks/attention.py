@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class ViewAttention(MultiViewUNet):
-    """A `MultiViewUNet` whose background is no single level: it keeps the ground's texture where a view shows it.
+    """A `MultiViewUNet` whose picture is no single level with objects: it keeps what a view shows.
 
-    Each pixel of the background is a mean of the views, registered on the first plane, with weights from a softmax
-    (attention, Bahdanau et al.: arXiv 1409.0473): a small network votes for each view by what it looks like and by the
-    U-Net's features. The votes are corrected ``rounds`` times by how far a view lies from the answer so far, as in
-    iteratively reweighted least squares with Cauchy weights (Holland and Welsch 1977, 10.1080/03610927708827533). Two
-    answers compete with the views: the mean of what is seen around (`filled`), and the level of the whole picture.
-    Order and number of the views play no role.
+    Each pixel is a mean of the candidates (each view on each plane) with weights from a softmax (attention, Bahdanau et
+    al.: arXiv 1409.0473): a small network votes for each candidate by what it looks like and by the U-Net's features.
+    The votes are corrected ``rounds`` times by how far a candidate lies from the answer so far, as in iteratively
+    reweighted least squares with Cauchy weights (Holland and Welsch 1977, 10.1080/03610927708827533). Three answers
+    compete with the candidates: the mean of what is seen around (`filled`), the level of the whole picture, and, where
+    the gate is open, the brightness of an object as the U-Net knows it. Order and number of the views play no role.
 
-    Input and options are those of `MultiViewUNet`, whose weights can begin a training; the first plane lies on the
-    ground. A second channel of the target marks people; without one, whatever stands out of the target counts.
+    Input and options are those of `MultiViewUNet`, whose weights can begin a training. A second channel of the target
+    marks people; without one, whatever stands out of the target counts.
     """
 
     def __init__(
@@ -48,52 +48,57 @@ class ViewAttention(MultiViewUNet):
         super().__init__(
             in_channels, out_channels, planes, view_features, features, blocks, gate, presence_weight, zoom
         )
-        self.view_key = nn.Linear(view_features, 24)
-        self.pixel_key = nn.Linear(features[0], 24)
-        self.vote = nn.Linear(24, 4)
-        self.instead = nn.Conv2d(features[0], 8, 1)
+        self.view_key = nn.Linear(view_features, 12, bias=False)
+        self.pixel_key = nn.Linear(features[0], planes * 12)
+        self.vote = nn.Linear(12, 4)
+        self.instead = nn.Conv2d(features[0], 12, 1)
         self.sharpness = nn.Parameter(torch.ones(rounds))
         nn.init.normal_(self.vote.weight, std=0.1)
         nn.init.zeros_(self.instead.weight)
         nn.init.zeros_(self.instead.bias)
 
     def answer(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Background, what stands out of it and the logit of presence, each (B, 1, H, W)."""
+        """The picture with a closed gate, what an open one adds to it and the logit of presence, each (B, 1, H, W)."""
         self.check(x)
         features = self.looked(x)
         y = self.decoded(self.pooled(features))
-        objects, presence = self.unfold(self.objects(y)).float(), self.unfold(self.presence(y)).float()
-        return self.background_of(x, features[:, 0], y, self.level(self.levels(x), y)), objects, presence
+        level, presence = self.level(self.levels(x), y), self.unfold(self.presence(y)).float()
+        seen, certainty = self.chosen(x[:, :-1].float(), features, y)
+        around, everywhere, body = F.pixel_shuffle(self.instead(y), 2).float().split(1, dim=1)
+        shares = torch.softmax(torch.cat([certainty, around, everywhere], 1), 1)
+        views, around, everywhere = shares.split(1, dim=1)
+        nearby = filled(seen, around / (views + around).clamp_min(1e-6))
+        closed = (1 - everywhere) * nearby + everywhere * level
+        objects = level + self.unfold(self.objects(y)).float() - closed
+        return closed, torch.sigmoid(body - certainty) * objects, presence
 
-    def background_of(self, x: Tensor, features: Tensor, y: Tensor, level: Tensor) -> Tensor:
-        """The background (B, 1, H, W), from features (B, V, h, w, F) of each view and the decoder's y (B, C, h, w)."""
-        said = x[:, : features.shape[1]].float()
-        keys = self.view_key(features) + self.pixel_key(y.permute(0, 2, 3, 1))[:, None]
+    def chosen(self, said: Tensor, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The candidates' weighted mean and how certain their votes are, each (B, 1, H, W).
+
+        The candidates are ``said`` (B, P·V, H, W), their features (B, P, V, h, w, F), the decoder's y (B, C, h, w).
+        """
+        wanted = self.pixel_key(y.permute(0, 2, 3, 1)).unflatten(3, (self.planes, 1, -1)).permute(0, 3, 4, 1, 2, 5)
+        keys = self.view_key(features) + wanted
         # Four votes, one for each of the 2 × 2 pixels that a feature stands for.
-        votes = self.vote(F.leaky_relu(keys, 0.1)).float().unflatten(-1, (2, 2))
+        votes = self.vote(F.leaky_relu(keys, 0.1)).float().flatten(1, 2).unflatten(-1, (2, 2))
         votes = votes.permute(0, 1, 2, 4, 3, 5).reshape(said.shape)
         corrected = votes
         for sharpness in self.sharpness:
             found = (torch.softmax(corrected, 1) * said).sum(1, keepdim=True)
             corrected = votes - F.softplus(sharpness) * torch.log1p((50 * (said - found)).square())
         found = (torch.softmax(corrected, 1) * said).sum(1, keepdim=True)
-        instead = F.pixel_shuffle(self.instead(y), 2).float()
-        together = torch.logsumexp(corrected, 1, keepdim=True) - math.log(said.shape[1])
-        views, around, everywhere = torch.softmax(torch.cat([together, instead], 1), 1).split(1, dim=1)
-        nearby = filled(found, around / (views + around).clamp_min(1e-6))
-        return (1 - everywhere) * nearby + everywhere * level
+        return found, torch.logsumexp(corrected, 1, keepdim=True) - math.log(said.shape[1])
 
     def gated(self, background: Tensor, objects: Tensor, presence: Tensor) -> Tensor:
         return background + objects * hysteresis(torch.sigmoid(presence), *self.gate)
 
     def loss(self, inputs: Tensor, target: Tensor, options: Options, part: int = 0) -> Tensor:
         truth, people = target[:, :1], target[:, 1:2] if target.shape[1] > 1 else losses.standing_out(target)
-        background, objects, presence = self.answer(inputs)
+        closed, objects, presence = self.answer(inputs)
         strength = options.loss_options
         weight = 1 + strength.get("object_weight", 5.0) * people
-        bare = 1 - F.max_pool2d(people, 9, 1, 4)
         pixels = 0.0
-        for answer, where in ((background, bare), (background + objects, weight)):
+        for answer, counts in ((closed, 1.0), (closed + objects, weight)):
             error = (answer - truth).abs()
-            pixels = pixels + (where * (error + strength.get("squared_weight", 10.0) * error.square())).mean()
+            pixels = pixels + (counts * (error + strength.get("squared_weight", 10.0) * error.square())).mean()
         return pixels + self.presence_weight * F.binary_cross_entropy_with_logits(presence, people)
