@@ -374,16 +374,16 @@ def test_pixel_losses_by_hand():
 
 
 def test_attention_keeps_a_view_that_shows_the_ground():
-    """Votes for one view make the answer that view; votes for none make it what is seen around."""
+    """Votes for one view make the answer that view; the level can win instead, with a closed gate and an open one."""
     model = build("attention", 4, **SMALL["attention"], rounds=0).eval()
     x = seen(3, planes=1, size=(32, 32))
-    features, y = torch.zeros(1, 3, 16, 16, 4), torch.zeros(1, 8, 16, 16)
-    features[:, 1] = 1
+    features, y = torch.zeros(1, 1, 3, 16, 16, 4), torch.zeros(1, 8, 16, 16)
+    features[:, :, 1] = 1
     with torch.no_grad():
-        model.view_key.weight.fill_(1), model.view_key.bias.zero_(), model.pixel_key.bias.zero_()
-        model.vote.weight.fill_(1), model.vote.bias.zero_(), model.instead.bias.fill_(-20)
-        answer = model.background_of(x, features, y, torch.full((1, 1, 1, 1), 0.4))
-        torch.testing.assert_close(answer, x[:, 1:2])
-        model.instead.bias[4:].fill_(200)
-        answer = model.background_of(x, features, y, torch.full((1, 1, 1, 1), 0.4))
-        torch.testing.assert_close(answer, torch.full((1, 1, 32, 32), 0.4))
+        model.view_key.weight.fill_(1), model.pixel_key.bias.zero_()
+        model.vote.weight.fill_(1), model.vote.bias.zero_()
+        torch.testing.assert_close(model.chosen(x[:, :-1], features, y)[0], x[:, 1:2])
+        model.instead.bias[4:8].fill_(1e4), model.instead.bias[8:].fill_(-1e4)
+        closed, objects, _ = model.answer(x)
+    assert float(closed.std()) < 1e-6 < float(x[:, 1].std())
+    assert not objects.any()
