@@ -23,6 +23,7 @@ from unveil.aos.autofocus import Ground, autofocus
 from unveil.aos.build import build_views
 from unveil.aos.camera import Cameras
 from unveil.aos.wild import WildRun
+from unveil.errors import UnveilError
 from unveil.restore import training
 from unveil.restore.networks.level import hysteresis
 from unveil.restore.options import Options
@@ -211,7 +212,8 @@ def results(
     """The wild test set: ``count`` runs at each of :data:`DENSITIES`, scored without and with networks.
 
     The geometry is known (true poses, true plane of the ground), or with ``refined`` found by `autofocus` from the
-    measured poses. One row per model and run, see :func:`scores`; kept beside the weights.
+    measured poses; runs in which it finds no ground are left out. One row per model and run, see :func:`scores`; kept
+    beside the weights.
     """
     runs = list(itertools.product(DENSITIES, range(count)))
     workers = workers or os.cpu_count() or 1
@@ -227,7 +229,12 @@ def _judged(which: tuple[int, int], refined: bool) -> list[dict[str, Any]]:
     density, index = which
     run = wild.simulate(TEST_SEED, index, density)
     known = {"set": f"{density} trees", "id": f"{density}_{index}"}
-    made = answers(run, flown(run, refined), networks())
+    try:
+        cameras = flown(run, refined)
+    except UnveilError as error:
+        print(f"{density}_{index}: {error}")
+        return []
+    made = answers(run, cameras, networks())
     return [known | {"model": name} | scores(*one, run) for name, one in made.items()]
 
 
