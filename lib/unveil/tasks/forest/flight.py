@@ -25,7 +25,7 @@ from unveil.aos.images import to_uint8
 ROSE = 5.0
 """Standard deviations by which something must stand out to be seen at all (Rose 1948, doi 10.1364/JOSA.38.000196)."""
 
-AGREE, SHARE, FEWEST = 3.0, 0.7, 3
+AGREE, SHARE, FEWEST = 3.0, 0.5, 3
 """The ground is seen where this share of at least so many views lies within so many gray levels of their median."""
 
 PERSON = 1.25
@@ -39,6 +39,9 @@ ENLARGED = 2.0
 
 CROP, MOST = 192, 12
 """Pixels of the square that a network judges, its training crops being 128 to 256; and the most places it judges."""
+
+LEARNT = 11
+"""Views of each run from which the view-attention network learned."""
 
 STACK = (0.0, *integrator.HEIGHTS, 5.0, 10.0)
 """Focal heights of the pictures that are written, metres: near the ground, and two among the trees."""
@@ -108,15 +111,20 @@ def network(views: np.ndarray, cameras: Cameras, points: np.ndarray) -> np.ndarr
 
 
 def attention(views: np.ndarray, cameras: Cameras, target: Cameras) -> np.ndarray:
-    """The ground (H, W) in the views' gray levels as the view-attention network chooses it among the views."""
+    """The ground (H, W) in the views' gray levels as the view-attention network chooses it among the views.
+
+    The network learned from `LEARNT` views. Of more it sees every k-th at a time, and the mean of its answers counts.
+    """
     from unveil.restore.inference import predict
     from unveil.tasks import common, wild
     from unveil.tasks.forest import restoring
 
-    one = restoring.load(common.file(wild.TASK, "attention"))
-    given = integrator.candidates(views, cameras, one.options.channels, target)
-    tile = restoring.TILE // 2
-    return 255 * predict(restoring.Part(one.model, 0), given, tile=tile, overlap=restoring.OVERLAP)
+    one, groups = restoring.load(common.file(wild.TASK, "attention")), -(-len(views) // LEARNT)
+    part, tile, answers = restoring.Part(one.model, 0), restoring.TILE // 2, []
+    for k in range(groups):
+        given = integrator.candidates(views[k::groups], cameras[k::groups], one.options.channels, target)
+        answers.append(predict(part, given, tile=tile, overlap=restoring.OVERLAP))
+    return 255 * np.mean(answers, axis=0)
 
 
 def search(views: np.ndarray, maps: np.ndarray, focus: Focus, judge: Judge | None = None) -> pd.DataFrame:
@@ -163,11 +171,11 @@ def restore(
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[float, float]]]:
     """The picture without the forest (H, W) in the views' gray levels, and where its ground is seen (H, W) bool.
 
-    Where views agree (`AGREE`, `SHARE`) their median is kept. Elsewhere the ground is what ``keep`` says, or filled in:
-    a Gaussian mean of the medians as wide as a person is long, so that it holds nothing of a person's size; each median
-    counts the square of the share of views that agree on it. People of a presence from ½ on are drawn on it: the upper
-    quartile of the views that see them, because cold twigs hide parts of them in these too. Their outline is cut at a
-    quarter of the warmest spot within half a metre of their middle.
+    Where views agree (`AGREE`, `SHARE`) their median is kept, and where fewer than `FEWEST` look. Elsewhere the ground
+    is what ``keep`` returns, or filled in: a Gaussian mean of the medians as wide as a person is long, so that it holds
+    nothing of a person's size; each median counts the square of the share of views that agree on it. People of a
+    presence from ½ on are drawn on it: the upper quartile of the views that see them, because cold twigs hide parts of
+    them in these too. Their outline is cut at a quarter of the warmest spot within half a metre of their middle.
 
     The third answer has length (m) and area (m²) of each of the ``people``.
     """
@@ -181,7 +189,8 @@ def restore(
     weight = ndimage.gaussian_filter(trust, 2 * PERSON / pixel)
     ground = ndimage.gaussian_filter(median * trust, 2 * PERSON / pixel) / weight.clip(1e-9)
     ground[weight < 1e-9] = np.median(median[count > 0])
-    picture = np.where(seen, median, keep(views, cameras, target) if keep else ground)
+    known = seen | ((count > 0) & (count < FEWEST))
+    picture = np.where(known, median, keep(views, cameras, target) if keep else ground)
     sizes, reach = [], round(PERSON / pixel)
     for one in people.itertuples():
         places = zip((one.row, one.column), median.shape, strict=True)
