@@ -80,9 +80,18 @@ def test_where_the_views_disagree_the_ground_is_what_the_network_says(focused, s
     assert not (again.restored == 7)[found.seen].any()
 
 
-def test_the_attention_network_answers_with_a_ground(small_flight, small_focus):
-    ground = flying.attention(small_flight[0].views, small_focus.cameras, small_focus.target)
-    assert ground.shape == small_flight[0].views.shape[1:] and 0 <= ground.min() < ground.max() <= 255
+def test_the_attention_network_answers_with_a_ground_where_it_is_certain(small_flight, small_focus, monkeypatch):
+    given = small_flight[0].views, small_focus.cameras, small_focus.target
+    monkeypatch.setattr(flying, "CERTAIN", np.inf)
+    ground = flying.attention(*given)
+    assert ground.shape == given[0].shape[1:] and 0 <= ground.min() < ground.max() <= 255
+    monkeypatch.setattr(flying, "CERTAIN", 5)
+    sure = flying.attention(*given)
+    known = np.isfinite(sure)
+    assert 0 < known.sum() < known.size
+    np.testing.assert_array_equal(sure[known], ground[known])
+    nobody = pd.DataFrame({"row": [], "column": [], "presence": [], "looks": []})
+    assert np.isfinite(flying.restore(*given, nobody, lambda *_: sure)[0]).all()
 
 
 def test_cameras_of_more_bits_are_brought_to_eight(focused, small_flight, found):

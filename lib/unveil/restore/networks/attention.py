@@ -26,7 +26,7 @@ class ViewAttention(MultiViewUNet):
     The votes are corrected ``rounds`` times by how far a candidate lies from the answer so far, as in iteratively
     reweighted least squares with Cauchy weights (Holland and Welsch 1977, 10.1080/03610927708827533). Three answers
     compete with the candidates: the mean of what is seen around (`filled`), the level of the whole picture, and, where
-    the gate is open, the brightness of an object as the U-Net knows it. Order and number of the views play no role.
+    the gate is open, the brightness of an object as the U-Net predicts it. Order and number of the views play no role.
 
     Input and options are those of `MultiViewUNet`, whose weights can begin a training. A second channel of the target
     marks people; without one, whatever stands out of the target counts.

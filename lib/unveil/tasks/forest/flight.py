@@ -40,8 +40,8 @@ ENLARGED = 2.0
 CROP, MOST = 192, 12
 """Pixels of the square that a network judges, its training crops being 128 to 256; and the most places it judges."""
 
-LEARNT = 11
-"""Views of each run from which the view-attention network learned."""
+LEARNT, CERTAIN = 11, 2.0
+"""Views of a run from which the view-attention network learned, and gray levels within which its answers must agree."""
 
 STACK = (0.0, *integrator.HEIGHTS, 5.0, 10.0)
 """Focal heights of the pictures that are written, metres: near the ground, and two among the trees."""
@@ -113,18 +113,20 @@ def network(views: np.ndarray, cameras: Cameras, points: np.ndarray) -> np.ndarr
 def attention(views: np.ndarray, cameras: Cameras, target: Cameras) -> np.ndarray:
     """The ground (H, W) in the views' gray levels as the view-attention network chooses it among the views.
 
-    The network learned from `LEARNT` views. Of more it sees every k-th at a time, and the mean of its answers counts.
+    The network learned from `LEARNT` views. It sees every k-th of them at a time, and the mean of its answers counts;
+    NaN where they lie more than `CERTAIN` apart: crowns differ from view to view, ground does not.
     """
     from unveil.restore.inference import predict
     from unveil.tasks import common, wild
     from unveil.tasks.forest import restoring
 
-    one, groups = restoring.load(common.file(wild.TASK, "attention")), -(-len(views) // LEARNT)
+    one, groups = restoring.load(common.file(wild.TASK, "attention")), max(2, -(-len(views) // LEARNT))
     part, tile, answers = restoring.Part(one.model, 0), restoring.TILE // 2, []
     for k in range(groups):
         given = integrator.candidates(views[k::groups], cameras[k::groups], one.options.channels, target)
         answers.append(predict(part, given, tile=tile, overlap=restoring.OVERLAP))
-    return 255 * np.mean(answers, axis=0)
+    answers = 255 * np.array(answers)
+    return np.where(np.ptp(answers, axis=0) <= CERTAIN, answers.mean(0), np.nan)
 
 
 def search(views: np.ndarray, maps: np.ndarray, focus: Focus, judge: Judge | None = None) -> pd.DataFrame:
@@ -172,10 +174,11 @@ def restore(
     """The picture without the forest (H, W) in the views' gray levels, and where its ground is seen (H, W) bool.
 
     Where views agree (`AGREE`, `SHARE`) their median is kept, and where fewer than `FEWEST` look. Elsewhere the ground
-    is what ``keep`` returns, or filled in: a Gaussian mean of the medians as wide as a person is long, so that it holds
-    nothing of a person's size; each median counts the square of the share of views that agree on it. People of a
-    presence from ½ on are drawn on it: the upper quartile of the views that see them, because cold twigs hide parts of
-    them in these too. Their outline is cut at a quarter of the warmest spot within half a metre of their middle.
+    is what ``keep`` returns, or, where that is NaN, filled in: a Gaussian mean of the medians as wide as a person is
+    long, so that it holds nothing of a person's size; each median counts the square of the share of views that agree on
+    it. People of a presence from ½ on are drawn on it: the upper quartile of the views that see them, because cold
+    twigs hide parts of them in these too. Their outline is cut at a quarter of the warmest spot within half a metre of
+    their middle.
 
     The third answer has length (m) and area (m²) of each of the ``people``.
     """
@@ -190,7 +193,8 @@ def restore(
     ground = ndimage.gaussian_filter(median * trust, 2 * PERSON / pixel) / weight.clip(1e-9)
     ground[weight < 1e-9] = np.median(median[count > 0])
     known = seen | ((count > 0) & (count < FEWEST))
-    picture = np.where(known, median, keep(views, cameras, target) if keep else ground)
+    kept = keep(views, cameras, target) if keep else ground
+    picture = np.where(known, median, np.where(np.isnan(kept), ground, kept))
     sizes, reach = [], round(PERSON / pixel)
     for one in people.itertuples():
         places = zip((one.row, one.column), median.shape, strict=True)
@@ -238,7 +242,7 @@ def write(found: Survey, out: Path) -> list[str]:
         f"tilted by {focus.ground.tilt:.1f}°",
         f"poses moved by {np.sqrt(np.mean(moved**2)):.2f} m and {focus.moves[:, 2].std():.2f}° (root mean square), "
         f"at most {moved.max():.2f} m; agreement on the ground {focus.agreement[0]:.3g}, then {focus.agreement[1]:.3g}",
-        f"most views agree on the ground on {100 * found.seen.mean():.1f} % of the picture; elsewhere it is restored",
+        f"half of the views agree on the ground on {100 * found.seen.mean():.1f} % of the picture; elsewhere it is restored",
         f"restored from odd and from even views alone, the pictures agree to {found.repeatability:.1f} dB",
         f"{likely.sum()} likely people, {(~likely).sum()} other places that stand out",
     ]
