@@ -242,7 +242,7 @@ def write(found: Survey, out: Path) -> list[str]:
         f"tilted by {focus.ground.tilt:.1f}°",
         f"poses moved by {np.sqrt(np.mean(moved**2)):.2f} m and {focus.moves[:, 2].std():.2f}° (root mean square), "
         f"at most {moved.max():.2f} m; agreement on the ground {focus.agreement[0]:.3g}, then {focus.agreement[1]:.3g}",
-        f"half of the views agree on the ground on {100 * found.seen.mean():.1f} % of the picture; elsewhere it is restored",
+        f"half of the views agree on {100 * found.seen.mean():.1f} % of the picture; elsewhere it is restored",
         f"restored from odd and from even views alone, the pictures agree to {found.repeatability:.1f} dB",
         f"{likely.sum()} likely people, {(~likely).sum()} other places that stand out",
     ]
