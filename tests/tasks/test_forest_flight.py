@@ -90,6 +90,8 @@ def test_the_attention_network_answers_with_a_ground_where_it_is_certain(small_f
     known = np.isfinite(sure)
     assert 0 < known.sum() < known.size
     np.testing.assert_array_equal(sure[known], ground[known])
+    alone = flying.attention(given[0][4:5], given[1][4:5], given[2])
+    assert np.isfinite(alone).all(), "half of a flight of three views"
     nobody = pd.DataFrame({"row": [], "column": [], "presence": [], "looks": []})
     assert np.isfinite(flying.restore(*given, nobody, lambda *_: sure)[0]).all()
 

@@ -120,7 +120,8 @@ def attention(views: np.ndarray, cameras: Cameras, target: Cameras) -> np.ndarra
     from unveil.tasks import common, wild
     from unveil.tasks.forest import restoring
 
-    one, groups = restoring.load(common.file(wild.TASK, "attention")), max(2, -(-len(views) // LEARNT))
+    one = restoring.load(common.file(wild.TASK, "attention"))
+    groups = min(len(views), max(2, -(-len(views) // LEARNT)))
     part, tile, answers = restoring.Part(one.model, 0), restoring.TILE // 2, []
     for k in range(groups):
         given = integrator.candidates(views[k::groups], cameras[k::groups], one.options.channels, target)
